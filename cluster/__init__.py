@@ -1,0 +1,1 @@
+"""Puts work on machines: the command line, Ray sessions, jobs, and the doctor."""

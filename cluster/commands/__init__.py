@@ -1,0 +1,1 @@
+"""The commands of `manta`, by what they are about. Torch and Ray load inside them: `--help` needs neither."""

@@ -1,0 +1,156 @@
+"""init, check, train, tune, compress, run: commands about one experiment."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.commands.options import (
+    Address,
+    ConfigArgument,
+    Json,
+    Overrides,
+    Storage,
+    Talk,
+    console_of,
+    experiment_of,
+)
+from cluster.console import table_lines
+from training.config_file import as_written, explain, json_schema
+from training.errors import ConfigError
+
+
+def init(
+    source: Annotated[str, typer.Argument(help="A CSV or Parquet file, folder, glob or URI, or sklearn:<name>.")],
+    target: Annotated[str, typer.Option(help="The column to predict.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout otherwise.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the experiment; from the source otherwise.")] = None,
+    names: Annotated[
+        str | None, typer.Option(help="Column names, comma-separated, for a CSV file without a header line.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output file if it is there.")] = False,
+    talk: Talk = None,
+) -> None:
+    """Write a config for a table, its choices explained."""
+    from cluster.init_config import config_text
+
+    console = console_of(talk)
+    if output is not None and output.exists() and not force:
+        raise ConfigError(f"{output} is there already", "--force replaces it")
+    text = config_text(source, target, name, tuple(names.split(",")) if names else None)
+    if output is None:
+        console.data(text)
+        return
+    output.write_text(text, encoding="utf-8")
+    console.talk(f"wrote {output}; next: manta check {output}, then manta run {output}")
+
+
+def check(
+    config: Annotated[Path | None, typer.Argument(help="The experiment's YAML file.", show_default=False)] = None,
+    overrides: Overrides = None,
+    explained: Annotated[bool, typer.Option("--explain", help="List every key: type, default, unit, meaning.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema, for editors.")] = False,
+    as_json: Json = False,
+    talk: Talk = None,
+) -> None:
+    """Find every problem of a config at once; nothing is started."""
+    console = console_of(talk)
+    if schema:
+        console.data(json_schema())
+    if explained:
+        console.data([vars(key) for key in explain()] if as_json else _explained())
+    if config is None:
+        if not (schema or explained):
+            raise ConfigError("no config given", "manta check experiment.yaml, or --explain, or --schema")
+        return
+    experiment = experiment_of(config, overrides)
+    if as_json and not (schema or explained):
+        console.data({"ok": True, "experiment": experiment.model_dump(mode="json")})
+    num_keys = sum(len(part) if isinstance(part, dict) else 1 for part in as_written(experiment).values())
+    console.talk(f"{config} is fine: experiment {experiment.name}, {num_keys} keys set, the rest at their defaults")
+
+
+def _explained() -> str:
+    rows = [["key", "type", "default", "unit", "meaning"]]
+    for key in explain():
+        meaning = f"({key.when}) {key.meaning}" if key.when else key.meaning
+        rows.append([key.key, key.type, key.default, key.unit, meaning])
+    return "\n".join(table_lines(rows))
+
+
+def train(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    address: Address = None,
+    storage: Storage = None,
+    as_json: Json = False,
+    talk: Talk = None,
+) -> None:
+    """Train once; prints the checkpoint's path."""
+    experiment, console = experiment_of(config, overrides, storage), console_of(talk)
+    from cluster import work
+
+    outcome = work.train(experiment, console, work.Place(address, config.parent, console.is_verbose))
+    console.data(outcome if as_json else str(outcome["checkpoint"]))
+
+
+def tune(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    address: Address = None,
+    storage: Storage = None,
+    as_json: Json = False,
+    talk: Talk = None,
+) -> None:
+    """Search for the best settings, and print them."""
+    experiment, console = experiment_of(config, overrides, storage), console_of(talk)
+    from cluster import work
+
+    outcome = work.tune(experiment, console, work.Place(address, config.parent, console.is_verbose))
+    lines = [f"{outcome['metric']}: {outcome['score']:.4f} ({outcome['trial']})"]
+    lines += [f"{key}: {value}" for key, value in outcome["params"].items()]
+    console.data(outcome if as_json else "\n".join(lines))
+
+
+def compress(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    address: Address = None,
+    storage: Storage = None,
+    as_json: Json = False,
+    talk: Talk = None,
+) -> None:
+    """Export, quantize, measure, choose; prints the package's path."""
+    experiment, console = experiment_of(config, overrides, storage), console_of(talk)
+    from cluster import work
+
+    outcome = work.compress(experiment, console, work.Place(address, config.parent, console.is_verbose))
+    console.data(outcome if as_json else str(outcome["package"]))
+
+
+def run(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    address: Address = None,
+    storage: Storage = None,
+    keep_serving: Annotated[
+        bool, typer.Option("--keep-serving", help="Keep the endpoint up until Ctrl-C; on a cluster, leave it there.")
+    ] = False,
+    as_json: Json = False,
+    talk: Talk = None,
+) -> None:
+    """The whole way, from the table to answers over HTTP."""
+    experiment, console = experiment_of(config, overrides, storage), console_of(talk)
+    from cluster import work
+    from cluster.summary_text import summary_text
+    from training.run_folder import RunFolder
+    from training.run_record import RunRecord
+    from training.summary import summarise
+
+    folder = RunFolder.of(experiment).path
+    place = work.Place(address, config.parent, console.is_verbose)
+    with work.run(experiment, console, place, keep_serving) as url:
+        console.close()
+        console.data(summarise(folder).model_dump(mode="json") if as_json else summary_text(RunRecord.read(folder)))
+        if keep_serving:
+            work.wait_for_ctrl_c(console, url, place)

@@ -1,0 +1,50 @@
+"""Runs as they stand in a storage folder."""
+
+import difflib
+import fcntl
+from pathlib import Path
+
+from training.config_file import YAML_ENDINGS, load_experiment
+from training.errors import ConfigError
+from training.run_folder import RunFolder
+from training.summary import RunSummary, summaries
+
+
+def find_run(text: str, storage: str) -> Path:
+    """The folder of the run that a name, a folder or a config file means. Raises ConfigError, naming the nearest."""
+    path = Path(text)
+    if path.suffix in YAML_ENDINGS and path.is_file():
+        return _existing(RunFolder.of(load_experiment(path)).path, text, storage)
+    if (path / "journal.jsonl").exists():
+        return path
+    return _existing(Path(storage) / text, text, storage)
+
+
+def _existing(folder: Path, text: str, storage: str) -> Path:
+    if (folder / "journal.jsonl").exists():
+        return folder
+    known = [run.name for run in summaries(Path(storage))]
+    near = difflib.get_close_matches(Path(text).stem, known, n=1)
+    hint = f"there are: {', '.join(known)}" if known else f"{storage} holds no runs; --storage names another folder"
+    raise ConfigError(f"there is no run {text} ({folder} has no journal)", f"nearest: {near[0]}" if near else hint)
+
+
+def state_of(run: RunSummary) -> str:
+    """How a run stands, for people: an unfinished one runs while a process holds it, and else was interrupted."""
+    if run.state == "failed":
+        return "failed: " + (run.error or "").partition("\n")[0]
+    if run.state == "unfinished":
+        return "running" if is_held(Path(run.folder)) else "interrupted"
+    return run.state
+
+
+def is_held(folder: Path) -> bool:
+    """True while a process works on the run: it holds the lock that `RunFolder.alone` takes."""
+    try:
+        with (folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # no lock file: nobody ever worked on it
+    return False

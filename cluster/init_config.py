@@ -1,0 +1,202 @@
+"""`manta init`: a table and its target to a config that a person can read, run and change."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from training.config import NAME_PATTERN, DataConfig
+from training.data.sources import read_table
+from training.errors import DataError
+from training.yaml_text import dump_yaml
+
+SMALL_ROWS = 5_000  # below it more passes and small batches cost nothing
+LARGE_ROWS = 200_000
+MAX_CLASSES = 50  # more whole numbers than this are amounts, not names
+RARE_CLASS = 0.2  # share of the smaller of two classes below which accuracy says little
+MANY_VALUES = 0.5  # share of distinct texts above which a column names its rows
+IMAGE_SIDES = {64: 8, 784: 28}  # pixel counts of well-known square images
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the choices are made from."""
+
+    num_rows: int
+    num_columns: int
+    num_categorical: int
+    classes: tuple[int, ...]  # rows of each class, largest first; empty for a regression
+    ignore: tuple[str, ...]
+    image_side: int | None
+    missing: tuple[str, ...] | None
+
+
+def config_text(source: str, target: str, name: str | None = None, names: tuple[str, ...] | None = None) -> str:
+    """The config as YAML. Raises DataError when the table cannot be read or lacks the target.
+
+    Args:
+        source: as `data.source`.
+        target: the column to predict.
+        name: of the experiment; made from the source when None.
+        names: columns of a CSV file without a header line.
+    """
+    config = DataConfig(source=source, target=target, names=names)
+    missing = None
+    table = read_table(config)
+    if _has_question_marks(table):
+        missing = (*config.missing, "?")
+        table = read_table(config.model_copy(update={"missing": missing}))
+    seen = look_at(table, target, missing)
+    lines = [*_head(config, name or _name_of(source), seen), "", *_model(seen), "", *_train(seen)]
+    return "\n".join([*lines, "", *_search(seen), "", *_rest()]) + "\n"
+
+
+def look_at(table: pa.Table, target: str, missing: tuple[str, ...] | None = None) -> Table:
+    """Facts of a table. Raises DataError when the target is not in it."""
+    if target not in table.column_names:
+        raise DataError(
+            f"there is no column {target}",
+            f"columns: {', '.join(table.column_names[:20])}; a file without a header line needs --names a,b,c",
+        )
+    features = [column for column in table.column_names if column != target]
+    texts = [column for column in features if _is_text(table[column].type)]
+    ignore = tuple(column for column in texts if _names_its_rows(table[column]))
+    numbers_only = not texts and len(features) in IMAGE_SIDES
+    return Table(
+        num_rows=table.num_rows,
+        num_columns=len(features) - len(ignore),
+        num_categorical=len(texts) - len(ignore),
+        classes=_classes(table[target]),
+        ignore=ignore,
+        image_side=IMAGE_SIDES[len(features)] if numbers_only and _same_range(table, features) else None,
+        missing=missing,
+    )
+
+
+def _has_question_marks(table: pa.Table) -> bool:
+    texts = [column for column in table.columns if _is_text(column.type)]
+    return any(pc.any(pc.equal(column, "?")).as_py() for column in texts)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
+
+
+def _names_its_rows(column: pa.ChunkedArray) -> bool:
+    return len(column) > 20 and pc.count_distinct(column).as_py() > MANY_VALUES * len(column)
+
+
+def _same_range(table: pa.Table, columns: list[str]) -> bool:
+    """Pixels are whole numbers from 0 up to one of the usual whites."""
+    highest = max(pc.max(table[column]).as_py() for column in columns)
+    lowest = min(pc.min(table[column]).as_py() for column in columns)
+    return lowest == 0 and highest in (1, 15, 16, 255)
+
+
+def _classes(target: pa.ChunkedArray) -> tuple[int, ...]:
+    counts = sorted((entry["counts"] for entry in pc.value_counts(target.drop_null()).to_pylist()), reverse=True)
+    is_number = pa.types.is_floating(target.type) or pa.types.is_integer(target.type)
+    if pa.types.is_floating(target.type) and not _all_whole(target):
+        return ()
+    return () if is_number and len(counts) > MAX_CLASSES else tuple(counts)
+
+
+def _all_whole(target: pa.ChunkedArray) -> bool:
+    values = target.drop_null()
+    return bool(pc.all(pc.equal(values, pc.floor(values))).as_py())
+
+
+def _name_of(source: str) -> str:
+    stem = source.rpartition(":")[2] if source.startswith("sklearn:") else Path(source.rstrip("/*")).stem
+    name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:63]
+    return name if re.match(NAME_PATTERN, name) else "experiment"
+
+
+def _head(config: DataConfig, name: str, seen: Table) -> list[str]:
+    task = f"{len(seen.classes)} classes" if seen.classes else "a regression"
+    lines = [
+        f"# {seen.num_rows:,} rows, {seen.num_columns} columns ({seen.num_categorical} of text), {task}.",
+        "# Written by `manta init`; every other key keeps its default: `manta check --explain` lists them.",
+        f"name: {_yaml(name)}",
+        "data:",
+        f"  source: {_yaml(config.source)}",
+        f"  target: {_yaml(config.target)}",
+    ]
+    if config.names:
+        lines.append(f"  names: {_yaml(list(config.names))}  # the file has no header line")
+    if seen.missing:
+        lines.append(f"  missing: {_yaml(list(seen.missing))}  # the table writes ? where a value is missing")
+    if seen.ignore:
+        lines.append(f"  ignore: {_yaml(list(seen.ignore))}  # nearly every row has its own value: nothing to learn")
+    if seen.image_side:
+        lines.append(f"  image_shape: [1, {seen.image_side}, {seen.image_side}]  # equal whole numbers: read as pixels")
+    return lines
+
+
+def _model(seen: Table) -> list[str]:
+    if seen.image_side:
+        return [
+            "# Neighbouring pixels belong together, which a convolutional net knows.",
+            "model: {kind: convnet, channels: [16, 32]}",
+        ]
+    width = 64 if seen.num_rows < SMALL_ROWS else 256 if seen.num_rows > LARGE_ROWS else 128
+    reason = f"Two layers of {width} suit {seen.num_rows:,} rows; text columns enter through embeddings."
+    return [f"# {reason}", f"model: {{kind: mlp, hidden: [{width}, {width}], dropout: 0.1}}"]
+
+
+def _train(seen: Table) -> list[str]:
+    epochs = 60 if seen.num_rows < SMALL_ROWS else 20 if seen.num_rows > LARGE_ROWS else 30
+    batch = 64 if seen.num_rows < SMALL_ROWS else 1024 if seen.num_rows > LARGE_ROWS else 256
+    return [
+        f"# At most {epochs} passes; early stopping usually ends sooner. About {max(1, seen.num_rows * 7 // 10 // batch)} steps a pass.",
+        f"train: {{epochs: {epochs}, global_batch_size: {batch}, peak_lr: 3.0e-3}}",
+    ]
+
+
+def _search(seen: Table) -> list[str]:
+    trials = 16 if seen.num_rows > LARGE_ROWS else 24
+    lines = ["search:"]
+    if _is_rare(seen.classes):
+        share = seen.classes[1] / sum(seen.classes)
+        lines.append(
+            f"  # {share:.1%} of the rows are of the rarer class: accuracy would praise a model that ignores it."
+        )
+        lines.append("  metric: validation/average_precision")
+    lines += [
+        f"  trials: {trials}",
+        "  space:",
+        "    # The learning rate decides most, and only its order of magnitude matters.",
+    ]
+    lines.append("    train.peak_lr: {log: [3.0e-4, 3.0e-2]}")
+    if seen.image_side:
+        lines += [
+            "    # More channels see more kinds of strokes and cost time.",
+            "    model.channels: {choice: [[16, 32], [32, 64]]}",
+        ]
+    else:
+        width = 64 if seen.num_rows < SMALL_ROWS else 128
+        lines += [
+            "    # Narrow, the middle, deep.",
+            f"    model.hidden: {{choice: [[{width}], [{width}, {width}], [{2 * width}, {width}, {width}]]}}",
+        ]
+    lines += ["    # Keeps a model from learning rows by heart.", "    model.dropout: {range: [0.0, 0.4]}"]
+    return lines
+
+
+def _is_rare(classes: tuple[int, ...]) -> bool:
+    return len(classes) == 2 and classes[1] / sum(classes) < RARE_CLASS
+
+
+def _rest() -> list[str]:
+    return [
+        "# int8 is taken only if it is faster on this machine and loses no more than this.",
+        "compress: {max_drop: 0.005}",
+        "serve: {port: 8000, replicas: {min: 1, max: 2}}",
+    ]
+
+
+def _yaml(value: object) -> str:
+    """One value on one line of YAML."""
+    return dump_yaml([value]).strip().removeprefix("[").removesuffix("]").removeprefix("- ")

@@ -1,0 +1,127 @@
+"""The same work from Python, for notebooks.
+
+from cluster.notebook import load
+
+experiment = load("configs/digits.yaml", overrides={"train.epochs": 3})
+run = experiment.run()
+run.metrics, run.trials(), run.predict([{...}])
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from cluster import work
+from cluster.console import Console, Level
+from serving.predictor import Predictor
+from training.config import Experiment
+from training.config_file import apply_overrides, load_experiment
+from training.errors import StorageError
+from training.report.page import write_report
+from training.run_folder import RunFolder
+from training.run_record import RunRecord
+from training.summary import RunSummary, summarise
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """What an experiment came to. Reads the run's folder; nothing is computed twice."""
+
+    folder: RunFolder
+
+    @property
+    def summary(self) -> RunSummary:
+        """State, score, choice, times, paths."""
+        return summarise(self.folder.path)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Held-out scores of the chosen variant; empty before there is one."""
+        record = RunRecord.read(self.folder.path)
+        chosen = record.last("compressed").get("chosen")
+        return next((dict(variant.metrics) for variant in record.variants if variant.name == chosen), {})
+
+    @property
+    def package(self) -> Path:
+        """The package's folder."""
+        return self.folder.package
+
+    def trials(self) -> pa.Table:
+        """One row a trial: trial, state, score, epochs, seconds, cause, and one column a searched key."""
+        found = RunRecord.read(self.folder.path).trials
+        columns = ("trial", "state", "score", "epochs", "seconds", "cause")
+        rows = [{name: event.get(name) for name in columns} | _plain(event["params"]) for event in found]
+        return pa.Table.from_pylist(rows) if rows else pa.table({name: pa.array([]) for name in columns})
+
+    def report(self) -> Path:
+        """Write report.html anew and return its path."""
+        return write_report(self.folder.path)
+
+    def predict(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> Any:
+        """Answers of the chosen variant: a table for a table, records for records."""
+        predictor = Predictor.load(self.package)
+        if isinstance(rows, pa.Table):
+            return predictor.predict_table(rows)
+        return predictor.predict_records([dict(row) for row in rows])
+
+
+@dataclass(frozen=True)
+class LoadedExperiment:
+    """A checked experiment and where it runs."""
+
+    experiment: Experiment
+    place: work.Place = field(default_factory=work.Place)
+    level: Level = Level.NORMAL
+
+    def run(self) -> LoadedRun:
+        """The whole way, as `manta run`; a finished run is not done again."""
+        with work.run(self.experiment, Console(self.level), self.place):
+            return LoadedRun(RunFolder.of(self.experiment))
+
+    def result(self) -> LoadedRun:
+        """The run as it stands. Raises StorageError when it was never started."""
+        folder = RunFolder.of(self.experiment)
+        if not folder.journal.path.exists():
+            raise StorageError(f"{folder.path} holds no run", "experiment.run() starts it")
+        return LoadedRun(folder)
+
+    def check(self) -> dict[str, Any]:
+        """The resolved experiment, every default filled in. Its problems were raised when it was loaded."""
+        return self.experiment.model_dump(mode="json")
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "LoadedExperiment":
+        """The same experiment with other values at some keys. Raises ConfigError."""
+        return LoadedExperiment(apply_overrides(self.experiment, overrides), self.place, self.level)
+
+
+def load(
+    config: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    address: str | None = None,
+    num_cpus: int | None = None,
+    verbose: bool = False,
+) -> LoadedExperiment:
+    """Read and check an experiment file. Raises ConfigError with every problem at once.
+
+    Args:
+        config: the YAML file.
+        overrides: key -> value, as `--set`.
+        address: a Ray cluster's "host:port" or "auto"; without it, a Ray on this machine for each piece of work.
+        num_cpus: CPUs of that local Ray; None takes all.
+        verbose: let Ray speak.
+    """
+    path = Path(config)
+    experiment = load_experiment(path)
+    if overrides:
+        experiment = apply_overrides(experiment, overrides)
+    place = work.Place(address, path.parent, verbose, num_cpus)
+    return LoadedExperiment(experiment, place, Level.VERBOSE if verbose else Level.NORMAL)
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that one column can hold for all trials: lists become text."""
+    return {key: str(value) if isinstance(value, list | tuple | dict) else value for key, value in params.items()}

@@ -1,0 +1,79 @@
+"""The lines that `manta run` ends with: what a run came to, for people."""
+
+from cluster.console import duration, table_lines
+from training.journal import Event
+from training.package.manifest import Variant
+from training.run_record import RunRecord
+
+MANY_ROWS = "32"  # the batch size shown beside 1
+
+
+def summary_text(record: RunRecord) -> str:
+    """One line a fact, then the variants side by side. What has not happened is left out."""
+    lines = [f"{name:<10} {text}" for name, text in _facts(record) if text]
+    if record.variants:
+        lines += ["", *_variant_lines(record)]
+    return "\n".join(lines)
+
+
+def _facts(record: RunRecord) -> list[tuple[str, str]]:
+    compressed, packaged, registered = (record.last(kind) for kind in ("compressed", "packaged", "registered"))
+    report = record.folder / "report.html"
+    stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in record.seconds_by_stage.items())
+    return [
+        ("run", f"{record.name}: {record.state}, {duration(record.seconds)}" + (f" ({stages})" if stages else "")),
+        ("data", ", ".join(f"{count:,} {part}" for part, count in record.last("data").get("num_rows", {}).items())),
+        ("search", _search(record.last("searched"))),
+        ("training", _fit(record.last("fit"))),
+        ("score", f"{packaged['metric']} {packaged['score']:.4f}" if packaged else ""),
+        ("variant", f"{compressed['chosen']}: {compressed['reason']}" if compressed else ""),
+        ("served", _served(record.last("served"))),
+        ("release", f"{registered['name']}@{registered['version']}" if registered else ""),
+        ("package", packaged.get("path", "")),
+        ("report", str(report) if report.exists() else ""),
+    ]
+
+
+def _search(event: Event) -> str:
+    if not event:
+        return ""
+    counts = [(event["num_complete"], "complete"), (event["num_pruned"], "pruned"), (event["num_failed"], "failed")]
+    trials = ", ".join(f"{count} {state}" for count, state in counts if count)
+    return f"{event['best_trial']} is best, {event['metric']} {event['best_score']:.4f} ({trials})"
+
+
+def _fit(event: Event) -> str:
+    return f"best epoch {event['best_epoch']}, {event['num_workers']} worker(s)" if event else ""
+
+
+def _served(event: Event) -> str:
+    if not event:
+        return ""
+    return (
+        f"{event['url']}: {event['num_rows']} held-out rows over HTTP, {event['agree_fraction']:.1%} as computed here; "
+        f"p50 {event['p50_ms']:.1f} ms, p99 {event['p99_ms']:.1f} ms"
+    )
+
+
+def _variant_lines(record: RunRecord) -> list[str]:
+    compressed = record.last("compressed")
+    metric, chosen = compressed["metric"], compressed["chosen"]
+    head = ["  variant", metric, "size", "1 row", f"{MANY_ROWS} rows", "8-bit weights", ""]
+    return table_lines([head, *(_variant_row(variant, metric, chosen) for variant in record.variants)])
+
+
+def _variant_row(variant: Variant, metric: str, chosen: str) -> list[str]:
+    return [
+        f"{'*' if variant.name == chosen else ' '} {variant.name}",
+        f"{variant.metrics[metric]:.4f}" if metric in variant.metrics else "-",
+        f"{variant.size_bytes / 1024:.0f} KiB",
+        _latency(variant, "1"),
+        _latency(variant, MANY_ROWS),
+        f"{variant.weights_quantized_fraction:.0%}",
+        variant.note,
+    ]
+
+
+def _latency(variant: Variant, batch_size: str) -> str:
+    measured = variant.latency.get(batch_size)
+    return f"{measured.p50_ms:.3f} ms" if measured else "-"

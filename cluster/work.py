@@ -1,0 +1,196 @@
+"""What commands and notebooks both call: a session around the pipeline, then registry and endpoint."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cluster import endpoint
+from cluster.console import Console
+from cluster.session import LOCAL, Session, connect, target_of
+from serving.config import attach_environment
+from serving.registry import Registry, Release
+from training import pipeline
+from training.config import Experiment
+from training.errors import ConfigError
+from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, Manifest
+from training.package.read import read_manifest
+from training.package.serve_config import ServeConfig
+from training.pipeline import Work, working
+from training.progress import Progress
+from training.report.page import write_report
+from training.run_folder import RunFolder, storage_root, to_yaml
+
+REGISTRY_FOLDER = "registry"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where work happens."""
+
+    address: str | None = None  # of a Ray cluster; None is this machine
+    code_folder: Path = Path()  # own model classes are imported from here
+    verbose: bool = False
+    num_cpus: int | None = None  # of a local Ray; None takes all of the machine
+
+    @property
+    def is_local(self) -> bool:
+        """True when Ray will be started on this machine, and end with us."""
+        return target_of(self.address) == LOCAL
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """A Ray, for the length of a `with` block."""
+        with connect(
+            self.address, num_cpus=self.num_cpus, attach_environment=attach_environment(), verbose=self.verbose
+        ) as session:
+            yield session
+
+    @contextlib.contextmanager
+    def work(self, experiment: Experiment, progress: Progress, command: str) -> Iterator[tuple[Work, Session]]:
+        """The run's folder, open and ours alone, and a Ray to work on. The folder first: it fails sooner."""
+        with working(experiment, progress, command, str(self.code_folder.resolve())) as work, self.session() as session:
+            yield work, session
+
+
+def train(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
+    """Train the experiment's own settings; returns the checkpoint's path and the scores."""
+    with place.work(experiment, progress, "train") as (work, _):
+        fitted = pipeline.train(work)
+        pipeline.finish(work)
+        return {"checkpoint": fitted.checkpoint, "best_epoch": fitted.best_epoch, "metrics": fitted.metrics}
+
+
+def tune(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
+    """Search; returns the best trial and its settings."""
+    with place.work(experiment, progress, "tune") as (work, _):
+        found = pipeline.tune(work)
+        pipeline.finish(work)
+        return {
+            "trial": found.trial,
+            "metric": f"validation/{work.metric}",
+            "score": found.score,
+            "params": found.params,
+        }
+
+
+def compress(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
+    """Search and train where that is not done yet, then compress and package."""
+    with place.work(experiment, progress, "compress") as (work, _):
+        manifest = pipeline.run_all(work)
+        pipeline.finish(work)
+        chosen = manifest.variant()
+        return {
+            "package": work.run.package,
+            "chosen": manifest.chosen,
+            "reason": manifest.chosen_reason,
+            "metrics": chosen.metrics,
+        }
+
+
+@contextlib.contextmanager
+def run(experiment: Experiment, progress: Progress, place: Place, keep_serving: bool = False) -> Iterator[str]:
+    """The whole way; gives the endpoint's URL. A run that is finished already does nothing again.
+
+    Args:
+        keep_serving: serve also when the run is finished, and leave the endpoint there on a cluster.
+    """
+    folder = RunFolder.of(experiment)
+    if is_finished(folder, experiment) and not keep_serving:
+        progress.note(f"the run in {folder.path} is finished; nothing to do")
+        yield ""
+        return
+    if place.is_local:
+        endpoint.require_free_port(experiment.serve)
+    with place.work(experiment, progress, "run") as (work, session):
+        manifest = pipeline.run_all(work)
+        release = register(work, manifest)
+        url = serve_and_ask(work, session, release, keep_serving)
+        pipeline.finish(work)
+        write_report(folder.path)
+        yield url
+
+
+def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
+    """True when exactly this experiment went the whole way in this folder."""
+    newest = [
+        event["event"] for event in folder.journal.events() if event["event"] in ("started", "served", "finished")
+    ]
+    if newest[-2:] != ["served", "finished"] or not folder.experiment_file.exists():
+        return False
+    return bool(folder.experiment_file.read_text() == to_yaml(experiment))
+
+
+def register(work: Work, manifest: Manifest) -> Release:
+    """The package as the newest release and champion of its name; one that is registered already stays what it is."""
+    registry = registry_of(work.experiment.storage)
+    name = work.experiment.model_name
+    earlier = work.run.journal.last("registered")
+    if earlier and earlier["sha256"] == manifest.sha256:
+        return registry.resolve(f"{name}@{earlier['version']}")
+    work.progress.stage("register", name)
+    release = registry.set_alias(registry.register(name, work.run.package, work.experiment.name), "champion")
+    work.run.journal.append("registered", name=name, version=release.version, sha256=manifest.sha256)
+    return release
+
+
+def registry_of(storage: str) -> Registry:
+    """The registry inside a storage folder."""
+    return Registry(storage_root(storage) / REGISTRY_FOLDER)
+
+
+def serve_and_ask(work: Work, session: Session, release: Release, keep_serving: bool) -> str:
+    """Deploy, send the held-out rows over HTTP, and compare the answers with those computed here."""
+    config = work.experiment.serve
+    work.progress.stage("serve", f"{release.name}@{release.version} on port {config.port}")
+    url = endpoint.deploy(session, release, config, registry_of(work.experiment.storage), keep_serving)
+    asked = endpoint.ask(url, release, work.run.path / "held_out.parquet")
+    work.run.journal.append("served", url=url, **asked)
+    return url
+
+
+@contextlib.contextmanager
+def deploy(release: Release, config: ServeConfig, place: Place, registry: Registry) -> Iterator[str]:
+    """The endpoint's URL. On this machine it is up inside the `with` block; on a cluster it stays."""
+    if place.is_local:
+        endpoint.require_free_port(config)
+    with place.session() as session:
+        yield endpoint.deploy(session, release, config, registry, stays=not session.is_local)
+
+
+def release_of(model: str, storage: str) -> Release:
+    """The release that a reference means; a package's folder is registered first, if its content is not yet."""
+    registry, folder = registry_of(storage), Path(model)
+    if not (folder / MANIFEST_FILE).exists():
+        return registry.resolve(model)
+    manifest = read_manifest(folder)
+    for release in registry.releases(manifest.name):
+        if read_manifest(release.package).sha256 == manifest.sha256:
+            return release
+    return registry.register(manifest.name, folder, manifest.lineage.run)
+
+
+def serve_config_of(package: Path, host: str | None = None, port: int | None = None) -> ServeConfig:
+    """How the experiment that made a package wants to be served, with another host or port where given."""
+    experiment = yaml.safe_load((package / EXPERIMENT_FILE).read_text()) or {}
+    other = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        return ServeConfig.model_validate((experiment.get("serve") or {}) | other)
+    except ValidationError as error:
+        raise ConfigError(f"cannot be served like this: {error.errors(include_url=False)[0]['msg']}") from error
+
+
+def wait_for_ctrl_c(console: Console, url: str, place: Place) -> None:
+    """Hold a local endpoint up; one on a cluster stays there by itself."""
+    if not place.is_local:
+        console.talk(f"{url} stays up on the cluster")
+        return
+    console.talk(f"{url} is up; Ctrl-C ends it")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)

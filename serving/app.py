@@ -1,0 +1,141 @@
+"""Bringing a release up, and down. Never waits without end, and says why it did not come up."""
+
+import re
+import time
+from collections.abc import Callable
+
+import ray
+from ray import serve
+from ray.serve.schema import ApplicationStatus, LoggingConfig
+
+from serving import VERSION
+from serving.app_names import FRONT, app_of
+from serving.client import Client
+from serving.errors import DeployError, NotEnoughResources
+from serving.front import Front
+from serving.predictor import Predictor
+from serving.protocol.model import model_path
+from serving.registry import Release
+from serving.replica import model_app
+from training.package.serve_config import ServeConfig
+
+POLL_S = 0.1
+
+
+def deploy(release: Release, config: ServeConfig, timeout_s: float = 120.0) -> str:
+    """Serve a release on the running Ray and Serve, and return its URL once it answers. Updates a model served already.
+
+    The package must be reachable by the same path from every node that may hold a replica.
+
+    Raises:
+        PackageError: the package is altered, or answers its golden rows otherwise on this machine.
+        NotEnoughResources: no node of the cluster, now or at its largest, holds one replica.
+        DeployError: a replica did not start, with its own reason, or not in time.
+    """
+    # Before anything that runs is touched: Serve would take the old replicas down for new ones that never start.
+    Predictor.load(release.package).self_test()
+    _require_room(config)
+    start_release(release, config, timeout_s)
+    return f"{endpoint_url(config)}{model_path(release.name)}"
+
+
+def endpoint_url(config: ServeConfig) -> str:
+    """Where clients on this machine reach the endpoint."""
+    host = "127.0.0.1" if config.host in ("0.0.0.0", "::", "") else config.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.port}"
+
+
+def undeploy(name: str) -> None:
+    """Stop serving a model. The front goes with the last one. Nothing happens to a model that is not served."""
+    serve.delete(app_of(name))
+    if set(serve.status().applications) == {FRONT}:
+        serve.delete(FRONT)
+
+
+def start_release(release: Release, config: ServeConfig, timeout_s: float) -> None:
+    """Start the replicas and wait until they answer over HTTP. Raises DeployError with the replica's reason."""
+    deadline = time.monotonic() + timeout_s
+    app = app_of(release.name)
+    before = serve.status().applications
+    version = str(release.version)
+    targets = [
+        serve.RunTarget(model_app(release.package, release.name, version, config), app, model_path(release.name))
+    ]
+    if FRONT not in before:
+        targets.append(serve.RunTarget(_front_app(), FRONT, "/"))
+    serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    try:
+        for target in targets:
+            _wait_for(target.name, deadline, lambda: True)
+        # Right after an update Serve may still say "running" of the old replicas, and HAProxy learns of the new ones
+        # some time after the controller: only the answer itself tells.
+        with Client(endpoint_url(config), timeout_s=5.0) as client:
+            _wait_for(app, deadline, lambda: client.ready(release.name, version) and client.live())
+    except DeployError:
+        if app not in before:
+            serve.delete(app, _blocking=False)  # an update keeps what still serves
+        raise
+
+
+def _front_app() -> serve.Application:
+    front = serve.deployment(
+        name="front",
+        num_replicas=1,
+        max_ongoing_requests=1000,
+        ray_actor_options={"num_cpus": 0},
+        logging_config=LoggingConfig(enable_access_log=False),
+    )(Front)
+    return front.bind(VERSION)
+
+
+def _wait_for(app: str, deadline: float, answers: Callable[[], bool]) -> None:
+    while True:
+        overview = serve.status().applications.get(app)
+        status = overview.status if overview else ApplicationStatus.NOT_STARTED
+        if status == ApplicationStatus.RUNNING and answers():
+            return
+        reason = cause(
+            "\n".join([overview.message, *(d.message for d in overview.deployments.values())] if overview else [])
+        )
+        if status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+            raise DeployError(f"{app} did not start: {reason}", "the replica's log stands in Ray's session folder")
+        if time.monotonic() > deadline:
+            raise _too_late(app, status, reason)
+        time.sleep(POLL_S)
+
+
+def _too_late(app: str, status: ApplicationStatus, reason: str) -> DeployError:
+    if status == ApplicationStatus.RUNNING:
+        return DeployError(
+            f"{app} runs, but its HTTP port does not answer for it",
+            "does another program hold the port? set serve.port to a free one",
+        )
+    return DeployError(
+        f"{app} is still {status.value.lower().replace('_', ' ')}: {reason}",
+        "free CPUs, lower serve.cpus_per_replica or serve.replicas.min, or look at `ray status`",
+    )
+
+
+def cause(message: str) -> str:
+    """The one line of Serve's message that a person needs: the innermost exception, without its traceback."""
+    raised = re.findall(r"^(?:ray\.exceptions\.)?[\w.]*?(\w+(?:Error|Exception|Input)): (.+)$", message, re.MULTILINE)
+    if raised:
+        kind, text = raised[-1]
+        return text if kind == "PackageError" else f"{kind}: {text}"
+    return " ".join(message.split()) or "Serve gives no reason"
+
+
+def _require_room(config: ServeConfig) -> None:
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    largest = max([*nodes, *_declared_cpus()], default=0.0)
+    if config.cpus_per_replica > largest:
+        raise NotEnoughResources(
+            f"serve.cpus_per_replica={config.cpus_per_replica:g} fits on no node: the largest has {largest:g} CPUs",
+            f"--set serve.cpus_per_replica={largest:g}",
+        )
+
+
+def _declared_cpus() -> list[float]:
+    """CPUs of the nodes that an autoscaling cluster may add."""
+    cluster = ray._private.state.state.get_cluster_config()
+    return [group.resources.get("CPU", 0.0) for group in cluster.node_group_configs] if cluster is not None else []

@@ -1,0 +1,160 @@
+"""A package as a callable: load it verified, replay its golden rows, predict."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from serving.errors import BadInput
+from serving.protocol.inputs import check_names, inputs_from_records
+from serving.protocol.model import records_from_outputs
+from serving.protocol.tensors import to_float32
+from training.package.errors import PackageError
+from training.package.manifest import Variant
+from training.package.read import Package, load_package
+from training.package.runtime import VariantRunner
+from training.package.transforms import FeatureEncoder, inputs_from_table
+
+ROWS_PER_CALL = 4096  # a larger batch is cut, so that memory does not grow with what a client sends
+
+
+@dataclass(frozen=True)
+class CallTime:
+    """Seconds of one call: a fixed part and one for each row."""
+
+    fixed_s: float
+    row_s: float
+
+    def __call__(self, num_rows: int) -> float:
+        """Estimate for a batch."""
+        return self.fixed_s + self.row_s * num_rows
+
+
+class Predictor:
+    """One variant of a package, ready to answer. Shape letters: N rows, K classes."""
+
+    def __init__(self, package: Package, variant: Variant, num_threads: int = 1) -> None:
+        self.package, self.variant = package, variant
+        self.manifest = package.manifest
+        self._encode = FeatureEncoder(package.transforms)
+        self._run = VariantRunner(package.folder / variant.file, num_threads)
+        self._labels_K = np.array(self.manifest.labels, dtype=object)
+
+    @classmethod
+    def load(cls, folder: Path, variant: str | None = None, num_threads: int = 1) -> Self:
+        """Load a verified package. Raises PackageError, also for a variant that it does not have."""
+        package = load_package(folder)
+        try:
+            chosen = package.manifest.variant(variant)
+        except KeyError:
+            known = ", ".join(known.name for known in package.manifest.variants)
+            raise PackageError(f"{folder} has no variant {variant!r}; it has {known}") from None
+        return cls(package, chosen, num_threads)
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name: `label` (N,) str and `probabilities` (N, K) float32, or `prediction` (N,) float32.
+
+        Args:
+            inputs: numeric (N,) float with NaN where missing, categorical (N,) str or None, image (N, C, H, W).
+        """
+        num_rows = len(next(iter(inputs.values())))
+        scores = [
+            self._run(self._encode({name: values[start : start + ROWS_PER_CALL] for name, values in inputs.items()}))
+            for start in range(0, num_rows, ROWS_PER_CALL)
+        ]
+        joined = scores[0] if len(scores) == 1 else np.concatenate(scores)
+        if self.manifest.task == "regression":
+            return {"prediction": joined}
+        return {"label": self._labels_K[joined.argmax(axis=1)], "probabilities": joined}
+
+    def predict_table(self, table: pa.Table) -> pa.Table:
+        """One row of answers a row: `label` and one `probability_<label>` a class, or `prediction`.
+
+        Columns that the model does not take are ignored. Raises BadInput for a missing or unreadable column.
+        """
+        inputs = self._inputs_from_table(table)
+        outputs = self.predict(inputs)
+        if self.manifest.task == "regression":
+            return pa.table({"prediction": outputs["prediction"]})
+        columns: dict[str, Any] = {"label": pa.array(outputs["label"].tolist(), pa.string())}
+        for index, label in enumerate(self.manifest.labels):
+            columns[f"probability_{label}"] = outputs["probabilities"][:, index]
+        return pa.table(columns)
+
+    def predict_records(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One answer a record: {"label", "probabilities": {label: p}} or {"prediction"}. Raises BadInput."""
+        outputs = self.predict(inputs_from_records(records, self.manifest.inputs))
+        return [_plain(record) for record in records_from_outputs(outputs, self.manifest.labels)]
+
+    def warm_up(self) -> CallTime:
+        """Run the sizes that requests bring, so the first client does not wait; returns how long calls take here."""
+        one_s, many_s = (self._fastest_s(num_rows) for num_rows in (1, 64))
+        return CallTime(fixed_s=one_s, row_s=max(0.0, (many_s - one_s) / 63))
+
+    def _fastest_s(self, num_rows: int) -> float:
+        inputs = self.package.golden.arrays(self.manifest.inputs)
+        batch = {name: np.resize(values, (num_rows, *values.shape[1:])) for name, values in inputs.items()}
+        elapsed: list[float] = []
+        for _ in range(5):
+            started = time.perf_counter()
+            self.predict(batch)
+            elapsed.append(time.perf_counter() - started)
+        return min(elapsed)
+
+    def self_test(self) -> None:
+        """Replay the golden rows on this machine. Raises PackageError when an answer leaves its tolerance."""
+        expected = self.package.golden.outputs.get(self.variant.name)
+        if self.package.golden.num_rows == 0 or expected is None:
+            raise PackageError(f"{self.package.folder} has no golden rows for variant {self.variant.name}")
+        answers = self.predict(self.package.golden.arrays(self.manifest.inputs))
+        name = "prediction" if self.manifest.task == "regression" else "probabilities"
+        golden = np.array(expected[name], dtype=np.float32)
+        if golden.shape != answers[name].shape:
+            raise PackageError(
+                f"{self.package.folder}: golden {name} has shape {golden.shape}, got {answers[name].shape}"
+            )
+        difference = float(np.abs(golden - answers[name]).max())
+        if not difference <= self.variant.tolerance:  # also true when the difference is NaN
+            raise PackageError(
+                f"{self.package.folder}: variant {self.variant.name} answers its golden rows otherwise here: "
+                f"{name} differ by {difference:.3g}, allowed {self.variant.tolerance:.3g}",
+                "compress again on this kind of machine, or serve another variant",
+            )
+        if self.manifest.task == "classification":
+            self._check_labels(answers["label"], expected["label"], golden)
+
+    def _check_labels(self, answers_N: np.ndarray, expected_N: list[str], golden_NK: np.ndarray) -> None:
+        top_two_NK = np.sort(golden_NK, axis=1)[:, -2:]
+        is_clear_N = top_two_NK[:, -1] - top_two_NK[:, 0] > 2 * self.variant.tolerance  # others may tip either way
+        for row in np.flatnonzero(is_clear_N):
+            if answers_N[row] != expected_N[row]:
+                raise PackageError(
+                    f"{self.package.folder}: golden row {row} is {expected_N[row]!r}, answered {answers_N[row]!r}"
+                )
+
+    def _inputs_from_table(self, table: pa.Table) -> dict[str, np.ndarray]:
+        specs = self.manifest.inputs
+        wanted = [name for spec in specs for name in (spec.columns if spec.kind == "image" else (spec.name,))]
+        check_names([name for name in table.column_names if name in set(wanted)], wanted, "column")
+        if table.num_rows == 0:
+            raise BadInput("the table has no rows")
+        try:
+            inputs = inputs_from_table(table, specs)
+        except pa.ArrowInvalid as error:
+            raise BadInput(f"a numeric column holds something else: {error}") from error
+        for spec in specs:
+            if spec.kind != "categorical":
+                to_float32(f"column {spec.name!r}", inputs[spec.name].ravel())
+            if spec.kind == "image" and np.isnan(inputs[spec.name]).any():
+                raise BadInput(f"{spec.name!r}: an image has no missing pixels")
+        return inputs
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    if "prediction" in record:
+        return {"prediction": float(record["prediction"])}
+    return {**record, "probabilities": {label: float(p) for label, p in record["probabilities"].items()}}

@@ -1,0 +1,81 @@
+"""From experiment to tensors: parts that do not overlap, transforms that do not leak."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.config import DataConfig, SplitConfig
+from training.data.prepare import prepare
+from training.data.split import split_rows
+from training.errors import DataError
+
+
+@given(st.integers(12, 300), st.integers(1, 4), st.integers(0, 5))
+def test_every_row_stands_in_exactly_one_part_and_every_class_in_each(
+    num_rows: int, num_classes: int, seed: int
+) -> None:
+    strata = np.arange(num_rows) % num_classes
+    split = split_rows(num_rows, strata, SplitConfig(seed=seed), None)
+    parts = [split.train, split.validation, split.test]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(num_rows))
+    assert all(set(strata[part]) == set(range(num_classes)) for part in parts)
+    again = split_rows(num_rows, strata, SplitConfig(seed=seed), None)
+    assert np.array_equal(split.test, again.test)
+
+
+def test_too_few_rows_is_said() -> None:
+    with pytest.raises(DataError, match="too few to divide"):
+        split_rows(3, np.array([0, 1, 2]), SplitConfig(), None)
+
+
+def test_split_file_holds_every_row(tmp_path: Path) -> None:
+    split_rows(50, None, SplitConfig(), num_test_rows=7).save(tmp_path / "split.parquet")
+    rows = pq.read_table(tmp_path / "split.parquet")
+    assert rows.num_rows == 57
+    assert set(rows.filter(pa.compute.field("part") == "test").column("source").to_pylist()) == {"test"}
+
+
+def test_transforms_know_the_training_rows_only(tmp_path: Path) -> None:
+    """A value that stands in one part alone must not move the mean that the others are scaled with."""
+    rows = pa.table({"a": np.arange(100.0), "c": [f"v{i}" for i in range(100)], "y": ["u", "v"] * 50})
+    pq.write_table(rows, tmp_path / "t.parquet")
+    prepared = prepare(DataConfig(source=str(tmp_path / "t.parquet"), target="y"))
+    train_rows = rows.take(prepared.split.train)
+    (numeric,), (category,) = prepared.facts.transforms.numeric, prepared.facts.transforms.categorical
+    assert numeric.mean == pytest.approx(train_rows.column("a").to_numpy().mean())
+    assert set(category.vocabulary) == set(train_rows.column("c").to_pylist())
+    assert set(prepared.test.tensors["categorical"].ravel()) == {1}  # unknown, all of them
+
+
+def test_a_separate_test_source_with_other_spelling(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,y\n" + "".join(f"{i},{'no' if i % 2 else 'yes'}\n" for i in range(40)))
+    (tmp_path / "b.csv").write_text("a,y\n1,no.\n2,yes.\n")
+    data = DataConfig(source=str(tmp_path / "a.csv"), test=str(tmp_path / "b.csv"), target="y")
+    with pytest.raises(DataError, match=r"'no\.', 'yes\.'"):
+        prepare(data)
+    prepared = prepare(data.model_copy(update={"rename_labels": {"no.": "no", "yes.": "yes"}}))
+    assert prepared.test.target.tolist() == [0, 1]
+    assert len(prepared.train) + len(prepared.validation) == 40
+    (tmp_path / "b.csv").write_text("b,y\n1,no\n2,yes\n")
+    with pytest.raises(DataError, match="lacks the columns a"):
+        prepare(data)
+
+
+def test_images_need_as_many_columns_as_pixels() -> None:
+    prepared = prepare(DataConfig(source="sklearn:digits", target="target", image_shape=(1, 8, 8)))
+    assert prepared.train.tensors["image"].shape[1:] == (1, 8, 8)
+    assert abs(prepared.train.tensors["image"].mean()) < 1e-3
+    with pytest.raises(DataError, match="needs 81 numeric columns, the table has 64"):
+        prepare(DataConfig(source="sklearn:digits", target="target", image_shape=(1, 9, 9)))
+
+
+def test_regression_targets_are_kept_in_their_unit() -> None:
+    prepared = prepare(DataConfig(source="sklearn:diabetes", target="target"))
+    assert prepared.facts.task == "regression"
+    assert prepared.facts.target_mean == pytest.approx(prepared.train.target.mean())
+    assert prepared.train.target.max() > 100

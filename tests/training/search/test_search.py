@@ -1,0 +1,134 @@
+"""A search with real trials: truth in the study, failures kept, lost actors and drivers survived."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from training.config import Experiment
+from training.data.prepare import prepare
+from training.errors import TrainingFailed
+from training.progress import Silent
+from training.run_folder import RunFolder
+from training.search.bridge import best_score, open_study
+from training.search.search import SearchResult, search
+
+
+def experiment(storage: Path, name: str, trials: int = 6, space: dict | None = None, **more: object) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": name,
+            "storage": str(storage),
+            "data": {"source": "sklearn:iris", "target": "target"},
+            "model": {"kind": "mlp", "hidden": [8]},
+            "train": {"epochs": 9, "global_batch_size": 16, "early_stopping": None},
+            "search": {
+                "trials": trials,
+                "startup_trials": 3,
+                "asha": {"grace_epochs": 1},
+                "space": space or {"train.peak_lr": {"log": [1e-5, 0.1]}, "model.hidden": {"choice": [[4], [8, 8]]}},
+            },
+        }
+        | more
+    )
+
+
+def run(wanted: Experiment) -> SearchResult:
+    folder = RunFolder.of(wanted)
+    folder.open(wanted)
+    return search(wanted, prepare(wanted.data), folder, metric="accuracy", progress=Silent(), code_path="")
+
+
+def test_study_and_journal_tell_what_happened(ray_2_cpus: None, tmp_path: Path) -> None:
+    wanted = experiment(tmp_path, "truth", trials=8)
+    found = run(wanted)
+    events = list(RunFolder.of(wanted).journal.events("trial"))
+    study = open_study(RunFolder.of(wanted).trials / "study.log", wanted.search, "max")
+    assert [event["trial"] for event in sorted(events, key=lambda event: event["trial"])] == [
+        f"t{i:04d}" for i in range(8)
+    ]
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+    for event in events:
+        trial = study.trials[int(event["trial"][1:])]
+        assert trial.state == states[event["state"]]
+        assert len(event["curve"]) == event["epochs"] == trial.last_step
+        assert (event["state"] == "complete") == (event["epochs"] == 9)
+    assert found.num_pruned > 0, "with a rate of 1e-5 some trial must fall behind"
+    assert found.score == max(best_score(trial) for trial in study.trials)
+    assert not (RunFolder.of(wanted).trials / "tune").exists()
+
+
+def test_a_finished_search_does_nothing_and_a_larger_one_adds(ray_2_cpus: None, tmp_path: Path) -> None:
+    wanted = experiment(tmp_path, "more", trials=3)
+    first = run(wanted)
+    assert run(wanted) == first
+    larger = wanted.model_copy(update={"search": wanted.search.model_copy(update={"trials": 5})})
+    found = run(larger)
+    assert found.num_complete + found.num_pruned == 5
+    assert len(list(RunFolder.of(wanted).journal.events("trial"))) == 5
+
+
+def test_failed_trials_are_recorded_and_the_search_goes_on(ray_2_cpus: None, tmp_path: Path) -> None:
+    failing = {"target": "tests.training.nets:Raises", "args": {"width": 20}}
+    space = {"model.args.width": {"int": [1, 19]}}
+    wanted = experiment(tmp_path, "failing", trials=8, space=space, model=failing)
+    found = run(wanted)
+    events = list(RunFolder.of(wanted).journal.events("trial"))
+    failed = [event for event in events if event["state"] == "failed"]
+    assert len(events) == 8
+    assert found.num_failed == len(failed) > 0
+    assert all("is below 10" in event["cause"] for event in failed)
+    assert found.params["model.args.width"] >= 10
+
+
+def test_all_trials_failed_names_the_causes(ray_2_cpus: None, tmp_path: Path) -> None:
+    failing = {"target": "tests.training.nets:Raises", "args": {"limit": 100}}
+    wanted = experiment(tmp_path, "hopeless", 3, {"model.args.width": {"int": [1, 9]}}, model=failing)
+    with pytest.raises(TrainingFailed, match=r"all 3 trials failed\n  RuntimeError: width \d is below 100"):
+        run(wanted)
+
+
+def test_a_killed_actor_costs_no_trial(ray_2_cpus: None, tmp_path: Path) -> None:
+    marker = tmp_path / "died"
+    dying = {"target": "tests.training.nets:DiesOnce", "args": {"marker": str(marker), "at_step": 10}}
+    wanted = experiment(tmp_path, "killed", 3, {"train.peak_lr": {"log": [1e-3, 0.1]}}, model=dying)
+    found = run(wanted)
+    assert marker.exists()
+    assert found.num_failed == 0
+    assert found.num_complete + found.num_pruned == 3
+
+
+DRIVER = """
+import sys, ray
+from tests.training.search.test_search import experiment, run
+from pathlib import Path
+ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
+print(run(experiment(Path(sys.argv[1]), "driver", trials=int(sys.argv[2]))), flush=True)
+"""
+
+
+def test_a_killed_driver_is_followed_by_one_that_goes_on(tmp_path: Path) -> None:
+    trials = 300
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), str(trials)]
+    folder = RunFolder.of(experiment(tmp_path, "driver"))
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while sum(1 for _ in folder.journal.events("trial")) < 5:
+        assert driver.poll() is None, "the driver ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    done_before = sum(1 for _ in folder.journal.events("trial"))
+    assert 5 <= done_before < trials
+    again = subprocess.run(
+        [*command[:4], str(done_before + 20)], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    names = [event["trial"] for event in folder.journal.events("trial")]
+    assert len(names) == len(set(names)) == done_before + 20

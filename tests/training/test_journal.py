@@ -1,0 +1,24 @@
+"""The record of a run survives its writer."""
+
+from pathlib import Path
+
+from training.journal import Journal
+
+
+def test_events_come_back_in_order_and_by_kind(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    assert journal.last("fit") is None
+    journal.append("epoch", epoch=1)
+    journal.append("fit", best=1)
+    journal.append("epoch", epoch=2)
+    assert [event["epoch"] for event in journal.events("epoch")] == [1, 2]
+    assert [event["event"] for event in journal.events()] == ["epoch", "fit", "epoch"]
+
+
+def test_a_line_cut_off_by_a_crash_costs_itself_only(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("epoch", epoch=1)
+    with journal.path.open("a") as file:
+        file.write('{"event": "epoch", "epo')
+    journal.append("epoch", epoch=3)
+    assert [event["epoch"] for event in journal.events("epoch")] == [1, 3]

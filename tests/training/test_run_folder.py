@@ -1,0 +1,50 @@
+"""A run's folder belongs to one experiment, and to one process at a time."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from training.config import Experiment
+from training.errors import StorageError
+from training.run_folder import RunFolder, differences, storage_root
+
+
+def experiment(storage: Path, **more: object) -> Experiment:
+    raw = {"name": "one", "storage": str(storage), "data": {"source": "sklearn:iris", "target": "target"}}
+    return Experiment.model_validate(raw | more)
+
+
+def test_another_experiment_in_the_same_folder_is_refused_with_what_differs(tmp_path: Path) -> None:
+    first = experiment(tmp_path)
+    RunFolder.of(first).open(first)
+    RunFolder.of(first).open(experiment(tmp_path, serve={"port": 9000}, train={"workers": 2}))  # decides nothing
+    with pytest.raises(StorageError, match=r"train.peak_lr: 0.003 -> 0.1"):
+        RunFolder.of(first).open(experiment(tmp_path, train={"peak_lr": 0.1}))
+
+
+def test_two_processes_on_one_run(tmp_path: Path) -> None:
+    run = RunFolder.of(experiment(tmp_path))
+    with run.alone(), pytest.raises(StorageError, match="another process"), run.alone():
+        pass
+    with run.alone():
+        pass
+
+
+def test_storage_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    blocked = experiment(tmp_path / "file")
+    with pytest.raises(StorageError, match="cannot be written"):
+        RunFolder.of(blocked).open(blocked)
+    if os.geteuid() == 0:  # root may write anywhere but into /proc
+        with pytest.raises(StorageError, match="cannot be written"):
+            RunFolder.of(experiment(Path("/proc/runs"))).open(experiment(Path("/proc/runs")))
+
+
+def test_a_uri_as_storage_is_refused() -> None:
+    with pytest.raises(StorageError, match="s3://bucket is a URI"):
+        storage_root("s3://bucket")
+
+
+def test_differences_name_leaves() -> None:
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}}) == ["a.d: None -> 3", "a.c: 2 -> None"]

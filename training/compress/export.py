@@ -1,0 +1,152 @@
+"""From a torch module to one self-contained ONNX file that gives scores, not logits.
+
+Shape letters: N rows, K classes.
+"""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from training.compress.errors import ExportFailed
+from training.compress.quiet import quiet
+from training.package.manifest import Task
+from training.package.runtime import OUTPUT_NAME, VariantRunner
+
+OPSET = 18  # what torch's exporter writes natively; read by every onnxruntime in the pinned range
+EXPORT_TOLERANCE = 1e-3  # in probabilities, or in standard deviations of the target; kernels differ by about 1e-6
+
+
+class ScoringModel(nn.Module):
+    """A model and the last step of its answer: softmax, or back to the target's own unit."""
+
+    def __init__(self, model: nn.Module, task: Task, target_mean: float = 0.0, target_scale: float = 1.0) -> None:
+        super().__init__()
+        self.model, self.task = model, task
+        self.target_mean, self.target_scale = target_mean, target_scale
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Probabilities (N, K), or predictions (N,) for a regression."""
+        logits = self.model(*tensors)
+        if self.task == "classification":
+            return torch.softmax(logits.float(), dim=-1)
+        return logits.float().squeeze(-1) * self.target_scale + self.target_mean
+
+
+def export_onnx(
+    model: nn.Module,
+    example: Mapping[str, np.ndarray],
+    *,
+    task: Task,
+    target_mean: float,
+    target_scale: float,
+    path: Path,
+) -> None:
+    """Write `model` as ONNX and compare it with torch on the example, at one row and at all of them.
+
+    Args:
+        model: called with the example's tensors in their order; gives logits (N, K), or (N, 1) for a regression.
+        example: tensors by name, some rows of each; the names become the graph's inputs, the first axis is free.
+        task: what the output means.
+        target_mean: of the training target; unused in classification.
+        target_scale: likewise, its standard deviation.
+        path: file to write; weights are inside it.
+
+    Raises:
+        ExportFailed: torch cannot export the model, or the exported one answers differently.
+    """
+    scoring = ScoringModel(copy.deepcopy(model).cpu(), task, target_mean, target_scale).eval()
+    rows = _at_least_two(example)
+    _write(scoring, rows, path)
+    _check(scoring, rows, path)
+
+
+def _at_least_two(example: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """torch.export takes a size of 1 as a constant, so the graph would accept single rows only."""
+    return {name: values if len(values) > 1 else np.repeat(values, 2, axis=0) for name, values in example.items()}
+
+
+def _write(scoring: ScoringModel, rows: Mapping[str, np.ndarray], path: Path) -> None:
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                scoring,
+                _as_tensors(rows),
+                input_names=list(rows),
+                output_names=[OUTPUT_NAME],
+                dynamic_shapes=(tuple({0: batch} for _ in rows),),  # one entry: forward has one parameter, *tensors
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+            assert program is not None, "the dynamo exporter returns a program"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            proto = program.model_proto
+            _strip_traces(proto)
+            onnx.checker.check_model(proto)
+            onnx.save(proto, path)
+    except Exception as error:  # the exporter's own classes, and whatever the model raises while it is traced
+        raise ExportFailed(
+            f"{_name(scoring)} cannot be exported to ONNX: {_cause(error)}",
+            "forward() must be traceable by torch.export: no branch on values, no fixed number of rows, no numpy",
+        ) from error
+
+
+def _strip_traces(proto: onnx.ModelProto) -> None:
+    """Remove the notes of torch's exporter: they hold source lines and the paths of this machine."""
+    del proto.metadata_props[:]
+    graph = proto.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]
+
+
+def _check(scoring: ScoringModel, rows: Mapping[str, np.ndarray], path: Path) -> None:
+    runner = VariantRunner(path)
+    num_rows = len(next(iter(rows.values())))
+    for num in (1, num_rows):
+        part = {name: values[:num] for name, values in rows.items()}
+        try:
+            with torch.no_grad():
+                expected = scoring(*_as_tensors(part)).numpy()
+            got = runner(part)
+        except Exception as error:  # the model's own, or onnxruntime's, whose classes share no public base
+            raise ExportFailed(
+                f"{_name(scoring)} fails on {_count(num)}: {_cause(error)}", "a model must take any number of rows"
+            ) from error
+        scale = 1.0 if scoring.task == "classification" else scoring.target_scale
+        if got.shape != expected.shape or not np.allclose(got, expected, rtol=1e-3, atol=EXPORT_TOLERANCE * scale):
+            raise ExportFailed(
+                f"{_name(scoring)} answers differently as ONNX than in torch on {_count(num)}: {_gap(got, expected)}",
+                "forward() must not depend on randomness or on state outside the module",
+            )
+
+
+def _as_tensors(rows: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(np.array(values)) for values in rows.values())  # copies: some arrays are read-only
+
+
+def _gap(got: np.ndarray, expected: np.ndarray) -> str:
+    if got.shape != expected.shape:
+        return f"shape {got.shape}, torch gives {expected.shape}"
+    return f"by up to {np.abs(got - expected).max():.3g}"
+
+
+def _count(num_rows: int) -> str:
+    return "1 row" if num_rows == 1 else f"{num_rows} rows"
+
+
+def _name(scoring: ScoringModel) -> str:
+    return type(scoring.model).__name__
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what set it all off: torch wraps the reason in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

@@ -1,0 +1,1 @@
+"""Data: sources -> one checked, fingerprinted table -> parts -> tensors."""

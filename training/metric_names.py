@@ -1,0 +1,45 @@
+"""Names of scores and which way is better. No torch here: `manta check` reads it."""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from training.package.manifest import Task
+
+Mode = Literal["max", "min"]
+CLASSIFICATION_METRICS: dict[str, Mode] = {
+    "accuracy": "max",
+    "balanced_accuracy": "max",
+    "f1_macro": "max",
+    "roc_auc": "max",
+    "average_precision": "max",  # two classes only
+    "log_loss": "min",
+}
+REGRESSION_METRICS: dict[str, Mode] = {"rmse": "min", "mae": "min", "r2": "max"}
+METRIC_MODES: dict[str, Mode] = CLASSIFICATION_METRICS | REGRESSION_METRICS
+
+
+def default_metric(task: Task) -> str:
+    """The score that decides when the experiment names none."""
+    return "accuracy" if task == "classification" else "rmse"
+
+
+def metrics_of(task: Task, num_classes: int) -> tuple[str, ...]:
+    """Scores that exist for this task."""
+    if task == "regression":
+        return tuple(REGRESSION_METRICS)
+    return tuple(name for name in CLASSIFICATION_METRICS if name != "average_precision" or num_classes == 2)
+
+
+def is_better(score: float, than: float | None, mode: Mode, min_delta: float = 0.0) -> bool:
+    """True when `score` beats `than` by more than `min_delta`; anything beats nothing, NaN beats nothing."""
+    if math.isnan(score):
+        return False
+    if than is None or math.isnan(than):
+        return True
+    return score > than + min_delta if mode == "max" else score < than - min_delta
+
+
+def prefixed(part: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """`{"accuracy": x}` as `{"validation/accuracy": x}`."""
+    return {f"{part}/{name}": value for name, value in scores.items()}

@@ -1,0 +1,15 @@
+"""The two base shapes: strict for what people type, tolerant for what programs stored."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StrictModel(BaseModel):
+    """A shape people type. An unknown key is a typo, so it is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class StoredModel(BaseModel):
+    """A shape a program wrote. A newer writer may add keys; an older reader drops them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())

@@ -1,0 +1,175 @@
+"""From a compressed model to a package: golden rows, model card, weights, manifest. Shape letters: N rows."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from training.compress.compress import CompressResult
+from training.config import Experiment
+from training.package.card import CardFacts, model_card
+from training.package.golden import Golden
+from training.package.manifest import (
+    CARD_FILE,
+    EXPERIMENT_FILE,
+    FORMAT_VERSION,
+    GOLDEN_FILE,
+    TRANSFORMS_FILE,
+    WEIGHTS_FILE,
+    InputSpec,
+    Lineage,
+    Manifest,
+    OutputSpec,
+    Task,
+)
+from training.package.runtime import VariantRunner
+from training.package.transforms import FeatureEncoder, Transforms, inputs_from_table
+from training.package.write import write_package
+
+NUM_GOLDEN_ROWS = 16
+
+
+def build_package(
+    folder: Path,
+    *,
+    experiment: Experiment,
+    task: Task,
+    labels: tuple[str, ...],
+    inputs: tuple[InputSpec, ...],
+    transforms: Transforms,
+    compressed: CompressResult,
+    held_out: pa.Table,
+    weights: Mapping[str, Tensor],
+    metric: str,
+    metric_mode: Literal["max", "min"],
+    lineage: Lineage,
+    num_rows: Mapping[str, int] | None = None,
+) -> Manifest:
+    """Write the package and return its manifest. An older package in `folder` stays until this one is whole.
+
+    Args:
+        folder: where the package goes.
+        experiment: resolved, with the best trial's settings applied.
+        task: what the model predicts.
+        labels: classes in the order of the model's outputs; empty for a regression.
+        inputs: what a client sends.
+        transforms: from that to the model's tensors.
+        compressed: the variants and their files.
+        held_out: raw held-out rows; golden rows are picked from them, see `pick_golden_rows`.
+        weights: the trained weights, kept for training further.
+        metric: the score that decided, for example "test/accuracy".
+        metric_mode: whether a higher or a lower score is better.
+        lineage: where the model came from.
+        num_rows: rows of each part, for the model card.
+    """
+    rows = pick_golden_rows(held_out, inputs)
+    golden = Golden(
+        inputs={name: _json_values(values) for name, values in rows.items()},
+        outputs=_golden_outputs(compressed, FeatureEncoder(transforms)(rows), labels),
+    )
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        name=experiment.model_name,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        task=task,
+        labels=labels,
+        inputs=inputs,
+        outputs=_outputs(task, labels),
+        metric=metric,
+        metric_mode=metric_mode,
+        variants=compressed.variants,
+        chosen=compressed.chosen,
+        chosen_reason=compressed.reason,
+        lineage=lineage,
+        sha256={},
+    )
+    files: dict[str, bytes | Path] = {
+        EXPERIMENT_FILE: yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).encode(),
+        TRANSFORMS_FILE: transforms.model_dump_json(indent=2).encode(),
+        GOLDEN_FILE: golden.model_dump_json().encode(),
+        CARD_FILE: model_card(manifest, _card_facts(experiment, golden, num_rows or {})).encode(),
+        WEIGHTS_FILE: _safetensors(weights),
+        **compressed.files,
+    }
+    return write_package(folder, manifest, files)
+
+
+def pick_golden_rows(held_out: pa.Table, inputs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:
+    """Up to 16 raw rows spread over the table, a quarter of them with missing values where there are such rows."""
+    arrays = inputs_from_table(held_out, inputs)
+    incomplete_N = np.zeros(held_out.num_rows, dtype=bool)
+    for values in arrays.values():
+        incomplete_N |= _is_missing(values)
+    from_incomplete = _spread(np.flatnonzero(incomplete_N), NUM_GOLDEN_ROWS // 4)
+    others = np.setdiff1d(np.arange(held_out.num_rows), from_incomplete)
+    picked = np.sort(np.concatenate([from_incomplete, _spread(others, NUM_GOLDEN_ROWS - len(from_incomplete))]))
+    return {name: values[picked] for name, values in arrays.items()}
+
+
+def _spread(rows: np.ndarray, num: int) -> np.ndarray:
+    if len(rows) <= num:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, num).round().astype(np.int64)]
+
+
+def _is_missing(values: np.ndarray) -> np.ndarray:
+    if values.dtype == object:
+        return np.array([value is None for value in values], dtype=bool)
+    return np.isnan(values).reshape(len(values), -1).any(axis=1)
+
+
+def _json_values(values: np.ndarray) -> list[Any]:
+    """JSON has no NaN, so a missing number is null, as a client would send it."""
+    if values.dtype == object:
+        return values.tolist()
+    numbers = values.astype(object)
+    numbers[np.isnan(values)] = None
+    return numbers.tolist()
+
+
+def _golden_outputs(
+    compressed: CompressResult, tensors: dict[str, np.ndarray], labels: tuple[str, ...]
+) -> dict[str, dict[str, list[Any]]]:
+    outputs: dict[str, dict[str, list[Any]]] = {}
+    for variant in compressed.variants:
+        scores = VariantRunner(compressed.files[variant.file], num_threads=1)(tensors)
+        if labels:
+            winners = [labels[index] for index in scores.argmax(axis=1)]
+            outputs[variant.name] = {"label": winners, "probabilities": scores.tolist()}
+        else:
+            outputs[variant.name] = {"prediction": scores.tolist()}
+    return outputs
+
+
+def _outputs(task: Task, labels: tuple[str, ...]) -> tuple[OutputSpec, ...]:
+    if task == "regression":
+        return (OutputSpec(name="prediction", datatype="FP32"),)
+    return (
+        OutputSpec(name="label", datatype="BYTES"),
+        OutputSpec(name="probabilities", datatype="FP32", shape=(len(labels),)),
+    )
+
+
+def _card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, int]) -> CardFacts:
+    settings = experiment.model.model_dump(mode="json")
+    kind = settings.pop("kind", None) or settings.pop("target")
+    return CardFacts(
+        source=experiment.data.source,
+        test_source=experiment.data.test,
+        target=experiment.data.target,
+        num_rows=num_rows,
+        port=experiment.serve.port,
+        example={name: values[0] for name, values in golden.inputs.items()},
+        architecture=f"{kind} ({', '.join(f'{key} {value}' for key, value in settings.items())})",
+    )
+
+
+def _safetensors(weights: Mapping[str, Tensor]) -> bytes:
+    # Cloned: safetensors refuses tensors that share memory, as tied weights do.
+    return save_tensors({name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()})

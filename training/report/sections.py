@@ -1,0 +1,239 @@
+"""The page's sections, each an HTML string, empty where a run has nothing to say. Every text goes through `esc`."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import yaml
+
+from training.journal import Event
+from training.package.manifest import Latency, Variant
+from training.report.text import duration, esc, facts, milliseconds, score, setting, size, table
+from training.run_record import RunRecord
+
+SHOWN_LABELS = 20
+
+
+def header(record: RunRecord) -> str:
+    """Name, state, and the figures that matter, one tile each."""
+    started = next((event["time"] for event in record.events if event.get("event") == "started"), None)
+    when = f"{datetime.fromtimestamp(started, UTC):%Y-%m-%d %H:%M} UTC" if started else "not started"
+    command = record.last("started").get("command", "")
+    return (
+        f'<header><p class="kicker">manta run</p><h1>{esc(record.name)} '
+        f'<span class="state {record.state}">{record.state}</span></h1>'
+        f'<p class="muted">{when}{f" · <code>{esc(command)}</code>" if command else ""}</p></header>'
+        f"{_failure(record)}{_tiles(record)}{_choice(record)}{_time(record)}"
+    )
+
+
+def _failure(record: RunRecord) -> str:
+    failed = record.last("failed")
+    if record.state != "failed":
+        return ""
+    stage, message = esc(failed.get("stage")), esc(failed.get("message"))
+    return f'<div class="alert"><strong>Failed in {stage}</strong><pre>{message}</pre></div>'
+
+
+def _tiles(record: RunRecord) -> str:
+    packaged, fit, tiles = record.last("packaged"), record.last("fit"), []
+    if packaged:
+        tiles.append((packaged["metric"], score(packaged["score"]), "held-out rows"))
+    if record.best_score is not None:
+        trial = record.best_trial.get("trial")
+        tiles.append((record.metric, score(record.best_score), f"best trial {trial}" if trial else "final training"))
+    chosen = next((v for v in record.variants if v.name == record.last("compressed").get("chosen")), None)
+    if chosen:
+        tiles.append(("variant", chosen.name, size(chosen.size_bytes)))
+        if "1" in chosen.latency:
+            tiles.append(("one row", milliseconds(chosen.latency["1"].p50_ms), "median, one thread"))
+    if fit:
+        tiles.append(("best epoch", str(fit["best_epoch"]), f"{fit.get('num_workers', 1)} worker(s)"))
+    if record.seconds:
+        tiles.append(("time", duration(record.seconds), "all executions"))
+    cells = (
+        f'<div class="tile"><span>{esc(name)}</span><b>{esc(value)}</b><small>{esc(note)}</small></div>'
+        for name, value, note in tiles
+    )
+    return f'<div class="tiles">{"".join(cells)}</div>' if tiles else ""
+
+
+def _choice(record: RunRecord) -> str:
+    pairs = []
+    if compressed := record.last("compressed"):
+        pairs.append(("served variant", f"<b>{esc(compressed['chosen'])}</b>: {esc(compressed['reason'])}"))
+    if packaged := record.last("packaged"):
+        pairs.append(("package", f"<code>{esc(packaged['path'])}</code>"))
+    if registered := record.last("registered"):
+        pairs.append(("release", f"<code>{esc(registered['name'])}@{esc(registered['version'])}</code>"))
+    if served := record.last("served"):
+        pairs.append(("endpoint", _endpoint(served)))
+    return facts(pairs) if pairs else ""
+
+
+def _endpoint(served: Event) -> str:
+    parts = [f"<code>{esc(served['url'])}</code>"]
+    if served.get("num_rows"):
+        parts.append(f"{served['num_rows']:,} held-out rows asked over HTTP")
+    if served.get("agree_fraction") is not None:
+        parts.append(f"{served['agree_fraction']:.1%} answered like the package")
+    if served.get("p50_ms") is not None:
+        parts.append(f"p50 {milliseconds(served['p50_ms'])}, p99 {milliseconds(served['p99_ms'])}")
+    return ", ".join(parts)
+
+
+def _time(record: RunRecord) -> str:
+    stages = record.seconds_by_stage
+    if not stages:
+        return ""
+    bars = "".join(
+        f'<i class="stage{i}" style="flex-grow:{seconds:.3f}"></i>' for i, seconds in enumerate(stages.values())
+    )
+    keys = "".join(
+        f'<li><i class="stage{i}"></i>{esc(stage)} <b>{duration(seconds)}</b></li>'
+        for i, (stage, seconds) in enumerate(stages.items())
+    )
+    return f'<div class="timebar" aria-hidden="true">{bars}</div><ul class="key">{keys}</ul>'
+
+
+def search(record: RunRecord) -> str:
+    """Charts of the search, failures by cause, and the table of trials."""
+    if not record.trials:
+        return ""
+    counts = ", ".join(f"{sum(t['state'] == s for t in record.trials)} {s}" for s in ("complete", "pruned", "failed"))
+    has_scores = any(trial.get("score") is not None for trial in record.trials)
+    charts = chart("objective", "Score of each trial") + chart(
+        "curves", "Learning curves; the best trial in front, pruned ones faint"
+    )
+    parallel = chart("parallel", "Settings and score; drag along an axis to filter", wide=True)
+    return (
+        f"<section><h2>Search</h2><p class='muted'>{len(record.trials)} trials: {counts}</p>"
+        f"{f'<div class=charts>{charts}{parallel}</div>' if has_scores else ''}"
+        f"{_failures(record)}{_trials(record)}</section>"
+    )
+
+
+def _failures(record: RunRecord) -> str:
+    groups: dict[str, list[str]] = {}
+    for trial in record.trials:
+        if trial["state"] == "failed":
+            groups.setdefault(trial.get("cause") or "no cause recorded", []).append(trial["trial"])
+    if not groups:
+        return ""
+    rows = [
+        (str(len(names)), esc(cause), esc(", ".join(names[:8]) + (" …" if len(names) > 8 else "")))
+        for cause, names in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
+    return f"<h3>Failures by cause</h3>{table(('trials', 'cause', 'which'), rows, classes=('num', 'cause'))}"
+
+
+def _trials(record: RunRecord) -> str:
+    keys = list(dict.fromkeys(key for trial in record.trials for key in trial["params"]))
+    best = record.best_trial.get("trial")
+    rows = []
+    for trial in record.trials:
+        name = f"<b>{esc(trial['trial'])} ★</b>" if trial["trial"] == best else esc(trial["trial"])
+        state = f'<span class="state {esc(trial["state"])}">{esc(trial["state"])}</span>'
+        settings = [
+            (esc(setting(value)), value if isinstance(value, (int, float)) else setting(value))
+            for value in (trial["params"].get(key) for key in keys)
+        ]
+        value = trial["score"]
+        scored = (score(value), "" if value is None else value)
+        rows.append(
+            (
+                (name, trial["trial"]), (state, trial["state"]), scored, *settings,
+                (str(trial["epochs"]), trial["epochs"]), (duration(trial["seconds"]), trial["seconds"]),
+            )
+        )  # fmt: skip
+    heads = ("trial", "state", record.metric, *keys, "epochs", "time")
+    grid = table(heads, rows, sortable=True, classes=("", "", *["num"] * (len(keys) + 3)))
+    return f"<details{' open' if len(rows) <= 40 else ''}><summary>All trials</summary>{grid}</details>"
+
+
+def training(record: RunRecord) -> str:
+    """Curves and scores of the final training."""
+    fit = record.last("fit")
+    if not record.epochs and not fit:
+        return ""
+    charts = f'<div class="charts">{chart("losses", "Loss")}{chart("scores", "Score")}</div>' if record.epochs else ""
+    rows = [(esc(name), score(value)) for name, value in fit.get("metrics", {}).items()]
+    grid = table(("score", "value"), rows, classes=("", "num"))
+    details = f"<details><summary>All scores of the best epoch</summary>{grid}</details>" if rows else ""
+    taken = f"{len(record.epochs)} epochs" + (f", the best was {fit['best_epoch']}" if fit else ", not finished")
+    return f"<section><h2>Final training</h2><p class='muted'>{taken}</p>{charts}{details}</section>"
+
+
+def variants(record: RunRecord) -> str:
+    """The compressed forms: scores, latency, size."""
+    if not record.variants:
+        return ""
+    compressed = record.last("compressed")
+    heads = ("variant", compressed["metric"], "1 row, p50 / p99", "32 rows, p50 / p99", "size", "in 8 bits", "note")
+    rows = [_variant_row(variant, compressed) for variant in record.variants]
+    return (
+        f"<section><h2>Variants</h2><p class='muted'>{esc(compressed['reason'])}</p>"
+        f"{table(heads, rows, classes=('', *['num'] * 5, 'cause'))}"
+        f'<div class="charts">{chart("variants", "Median latency on this machine, one thread")}</div></section>'
+    )
+
+
+def _variant_row(variant: Variant, compressed: Event) -> tuple[str, ...]:
+    name = f"<b>{esc(variant.name)} ★</b>" if variant.name == compressed["chosen"] else esc(variant.name)
+    one, many = (_latency(variant.latency, batch_size) for batch_size in ("1", "32"))
+    value = score(variant.metrics.get(compressed["metric"]))
+    return (
+        name,
+        value,
+        one,
+        many,
+        size(variant.size_bytes),
+        f"{variant.weights_quantized_fraction:.1%}",
+        esc(variant.note),
+    )
+
+
+def _latency(latency: Mapping[str, Latency], batch_size: str) -> str:
+    found = latency.get(batch_size)
+    return f"{found.p50_ms:.3g} / {found.p99_ms:.3g} ms" if found else "–"
+
+
+def data(record: RunRecord) -> str:
+    """What was learned from."""
+    event, config = record.last("data"), record.experiment.get("data") or {}
+    if not event and not config:
+        return ""
+    labels = [str(label) for label in event.get("labels") or ()]
+    shown = ", ".join(labels[:SHOWN_LABELS]) + (
+        f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
+    )
+    rows = ", ".join(f"{count:,} {part}" for part, count in (event.get("num_rows") or {}).items())
+    pairs = [
+        ("source", config.get("source")), ("held-out source", config.get("test")), ("target", config.get("target")),
+        ("task", event.get("task")), ("rows", rows), ("features", event.get("num_features")), ("labels", shown),
+        ("fingerprint", event.get("fingerprint")),
+    ]  # fmt: skip
+    return f"<section><h2>Data</h2>{facts((name, esc(value)) for name, value in pairs if value)}</section>"
+
+
+def environment(record: RunRecord) -> str:
+    """Machine, versions, and the experiment as it was resolved."""
+    started = record.last("started")
+    versions = ", ".join(f"{esc(name)} {esc(version)}" for name, version in (started.get("versions") or {}).items())
+    pairs = [
+        ("machine", esc(started.get("machine") or "")),
+        ("versions", versions),
+        ("folder", f"<code>{esc(record.folder)}</code>"),
+    ]
+    experiment = yaml.safe_dump(record.experiment, sort_keys=False) if record.experiment else ""
+    details = (
+        f"<details><summary>Resolved experiment</summary><pre>{esc(experiment)}</pre></details>" if experiment else ""
+    )
+    return f"<section><h2>Environment</h2>{facts((name, value) for name, value in pairs if value)}{details}</section>"
+
+
+def chart(name: str, caption: str, *, wide: bool = False) -> str:
+    """A place that the page's script draws a figure into."""
+    return (
+        f"<figure{' class=wide' if wide else ''}><figcaption>{esc(caption)}</figcaption>"
+        f'<div class="scroll"><div class="chart" data-chart="{name}"></div></div></figure>'
+    )

@@ -1,0 +1,153 @@
+"""The folder of a run: the only truth about what happened, readable without Manta."""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from training.config import Experiment
+from training.errors import StorageError
+from training.journal import Journal
+
+# A change here makes an earlier result the result of something else. What is left out only says where and how.
+DECIDES_THE_MODEL = ("data", "model", "train", "search")
+WITHOUT_EFFECT = {
+    "train": ("workers", "cpus_per_worker", "device", "max_failures", "checkpoint_every_epochs"),
+    "search": ("trials", "concurrency", "max_failures_per_trial"),  # more trials extend a search
+}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside one run's folder, and its journal."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "RunFolder":
+        """Where this experiment's run lives; nothing is made yet."""
+        return cls(storage_root(experiment.storage) / experiment.name)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The record of what happened."""
+        return Journal(self.path / "journal.jsonl")
+
+    @property
+    def experiment_file(self) -> Path:
+        """The resolved experiment."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def trials(self) -> Path:
+        """The search's study and the trials' checkpoints."""
+        return self.path / "trials"
+
+    @property
+    def package(self) -> Path:
+        """The package, once there is one."""
+        return self.path / "package"
+
+    def open(self, experiment: Experiment) -> None:
+        """Make the folder, or check that the run in it is this experiment's.
+
+        Raises:
+            StorageError: not writable, or the folder holds the run of another experiment.
+        """
+        check_writable(self.path)
+        if self.experiment_file.exists():
+            self._refuse_other(experiment)
+        write_text(self.experiment_file, to_yaml(experiment))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder: two drivers on one run would train over each other. A dead holder's lock is gone with it."""
+        check_writable(self.path)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StorageError(
+                    f"another process is working on the run in {self.path}",
+                    "wait for it, or give this one a name of its own: --set name=...",
+                ) from None
+            yield
+
+    def _refuse_other(self, experiment: Experiment) -> None:
+        earlier = yaml.safe_load(self.experiment_file.read_text()) or {}
+        changes = differences(_deciding_part(earlier), _deciding_part(experiment.model_dump(mode="json")))
+        if changes:
+            listed = "\n  ".join(changes[:12])
+            raise StorageError(
+                f"{self.path} holds a run of a different experiment:\n  {listed}",
+                f"give this one a name of its own (--set name={experiment.name}-2), or remove {self.path}",
+            )
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one file whole or not at all."""
+        write_text(self.path / name, json.dumps(value, indent=2))
+
+
+def storage_root(storage: str) -> Path:
+    """The storage folder as an absolute path. Raises StorageError for a URI, which runs cannot be written to."""
+    if "://" in storage and not storage.startswith("file://"):
+        raise StorageError(
+            f"storage {storage} is a URI; runs are written to a folder",
+            "mount the store on all nodes and give the mount's path, for example --storage /mnt/runs",
+        )
+    return Path(storage.removeprefix("file://")).expanduser().resolve()
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and write to it once. Raises StorageError with the reason."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise StorageError(
+            f"the storage {folder} cannot be written: {error.strerror or error}",
+            "give another folder with --storage, or correct its permissions",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write to a temporary file and rename it, so that a reader never sees half."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).chmod(0o644)  # temporary files are private; this one is for others to read
+    Path(file.name).replace(path)
+
+
+def to_yaml(experiment: Experiment) -> str:
+    """The experiment with every default spelled out."""
+    return str(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+
+
+def differences(earlier: Any, now: Any, key: str = "") -> list[str]:
+    """Leaves that differ, as `key: before -> now`."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        keys = [*now, *(name for name in earlier if name not in now)]
+        found = [differences(earlier.get(name), now.get(name), f"{key}.{name}".lstrip(".")) for name in keys]
+        return [change for changes in found for change in changes]
+    return [] if earlier == now else [f"{key}: {earlier!r} -> {now!r}"]
+
+
+def _deciding_part(dumped: dict[str, Any]) -> dict[str, Any]:
+    part: dict[str, Any] = {}
+    for section in DECIDES_THE_MODEL:
+        value = dumped.get(section)
+        if isinstance(value, dict):
+            value = {key: item for key, item in value.items() if key not in WITHOUT_EFFECT.get(section, ())}
+        part[section] = value
+    return part

@@ -1,0 +1,158 @@
+"""A run as its journal tells it, in one object. No torch, no ray: the report and `manta runs` read it anywhere."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from training.errors import StorageError
+from training.journal import Event, Journal
+from training.metric_names import METRIC_MODES, Mode, default_metric, is_better
+from training.package.manifest import Variant
+
+RunState = Literal["finished", "failed", "unfinished"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder holds. A later event of a kind supersedes the earlier ones."""
+
+    folder: Path
+    experiment: dict[str, Any]  # as in experiment.yaml; empty where there is none
+    data: dict[str, Any]  # as in data.json
+    events: tuple[Event, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunRecord":
+        """Read a run folder, finished or not. Raises StorageError for a folder that is not a run."""
+        journal = folder / "journal.jsonl"
+        experiment_file, data_file = folder / "experiment.yaml", folder / "data.json"
+        if not journal.exists() and not experiment_file.exists():
+            raise StorageError(
+                f"{folder} is not a run: it has neither journal.jsonl nor experiment.yaml", "see `manta runs`"
+            )
+        experiment = yaml.safe_load(experiment_file.read_text()) if experiment_file.exists() else {}
+        data = json.loads(data_file.read_text()) if data_file.exists() else {}
+        return cls(folder, experiment or {}, data, tuple(Journal(journal).events()))
+
+    def last(self, kind: str) -> Event:
+        """The newest event of this kind, or an empty one."""
+        return next((event for event in reversed(self.events) if event.get("event") == kind), {})
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.experiment.get("name") or self.folder.name)
+
+    @cached_property
+    def state(self) -> RunState:
+        """How the newest execution ended; `unfinished` also while it goes on."""
+        for event in reversed(self.events):
+            match event.get("event"):
+                case "finished":
+                    return "finished"
+                case "failed":
+                    return "failed"
+                case "started":
+                    return "unfinished"
+        return "unfinished"
+
+    @cached_property
+    def trials(self) -> tuple[Event, ...]:
+        """One event a trial, in the order in which they ended first."""
+        return tuple({event["trial"]: event for event in self._all("trial")}.values())
+
+    @cached_property
+    def epochs(self) -> tuple[Event, ...]:
+        """The epochs of the final training as it went in the end.
+
+        Training that resumes at epoch 6, or begins anew at 1, makes what was recorded from there on void.
+        """
+        kept: list[Event] = []
+        for event in self._all("epoch"):
+            kept = [earlier for earlier in kept if earlier["epoch"] < event["epoch"]]
+            kept.append(event)
+        return tuple(kept)
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """The compressed forms, measured."""
+        return tuple(Variant.model_validate(raw) for raw in self.last("compressed").get("variants", []))
+
+    @property
+    def task(self) -> str:
+        """What is predicted, empty before the data was read."""
+        return str(self.last("data").get("task") or self.data.get("task") or "")
+
+    @property
+    def metric(self) -> str:
+        """The score that decides during training, for example "validation/accuracy"."""
+        named = self.last("searched").get("metric") or (self.experiment.get("search") or {}).get("metric")
+        return str(
+            named or f"validation/{default_metric('regression' if self.task == 'regression' else 'classification')}"
+        )
+
+    @property
+    def mode(self) -> Mode:
+        """Whether a higher or a lower score is better."""
+        return self.last("searched").get("mode") or METRIC_MODES.get(self.metric.removeprefix("validation/"), "max")
+
+    def kind_of_setting(self, key: str) -> str:
+        """How the search draws it: "choice", "range", "log", "int", or empty where the experiment does not say."""
+        space = (self.experiment.get("search") or {}).get("space") or {}
+        return next(iter(space.get(key) or {}), "")
+
+    @cached_property
+    def best_trial(self) -> Event:
+        """The search's best, or the best so far while it goes on; empty without one."""
+        if named := self.last("searched").get("best_trial"):
+            return next((trial for trial in self.trials if trial["trial"] == named), {})
+        best: Event = {}
+        for trial in self.trials:
+            if trial["state"] == "complete" and is_better(number(trial["score"]), best.get("score"), self.mode):
+                best = trial
+        return best
+
+    @property
+    def best_score(self) -> float | None:
+        """Validation score of the best trial, or of the fitted model where there was no search."""
+        score = self.best_trial.get("score")
+        return score if score is not None else self.last("fit").get("metrics", {}).get(self.metric)
+
+    @cached_property
+    def seconds_by_stage(self) -> dict[str, float]:
+        """Time of each stage that ended. A search that was extended counts its newest part."""
+        seconds: dict[str, float] = {}
+        started, data = next(self._all("started"), {}), next(self._all("data"), {})
+        if started and data:
+            seconds["data"] = data["time"] - started["time"]
+        for stage, kind in {"search": "searched", "train": "fit", "compress": "compressed"}.items():
+            if "seconds" in (event := self.last(kind)):
+                seconds[stage] = event["seconds"]
+        registered, served = self.last("registered"), self.last("served")
+        if registered and served and served["time"] > registered["time"]:
+            seconds["serve"] = served["time"] - registered["time"]
+        return seconds
+
+    @cached_property
+    def seconds(self) -> float:
+        """Time spent in all executions together, the pauses between them left out."""
+        total, began = 0.0, 0.0
+        for event, following in zip(self.events, (*self.events[1:], {}), strict=True):
+            if event.get("event") == "started":
+                began = event["time"]
+            if following.get("event") in (None, "started") and began:
+                total += event["time"] - began
+        return total
+
+    def _all(self, kind: str) -> Iterator[Event]:
+        return (event for event in self.events if event.get("event") == kind)
+
+
+def number(value: Any) -> float:
+    """A score as a float; NaN for null, which is how JSON keeps what was not a number."""
+    return float("nan") if value is None else float(value)
