@@ -1,6 +1,7 @@
 """`manta`: every command, and what its exit code means."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -38,14 +39,27 @@ app = typer.Typer(
     cls=Commands, help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for command in (
-    experiment.init, experiment.check, experiment.train, experiment.tune, experiment.compress, experiment.run,
-    endpoint.deploy, endpoint.predict, endpoint.models, runs.report, runs.runs,
-):  # fmt: skip
+COMMANDS: tuple[Callable[..., None], ...] = (
+    experiment.init,
+    experiment.check,
+    experiment.run,
+    experiment.train,
+    experiment.tune,
+    experiment.compress,
+    endpoint.deploy,
+    endpoint.predict,
+    endpoint.models,
+    runs.report,
+    runs.runs,
+    jobs.status,
+    jobs.logs,
+    jobs.stop,
+    machine.doctor,
+)
+for command in COMMANDS:
     app.command()(command)
+# What follows `--` is another command's: its options are not ours.
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(jobs.submit)
-for command in (jobs.status, jobs.logs, jobs.stop, machine.doctor):
-    app.command()(command)
 
 
 def main() -> None:

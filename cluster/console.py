@@ -35,6 +35,10 @@ class Console:
         self._task: TaskID | None = None
         self._counted = Countdown()
 
+    def __reduce__(self) -> tuple[type["Console"], tuple[Level]]:
+        """Ray pickles callbacks, and with them their console: a copy starts without a live line."""
+        return Console, (self.level,)
+
     @property
     def is_verbose(self) -> bool:
         """True when Ray may speak and errors show where they come from."""

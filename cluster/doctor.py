@@ -109,7 +109,7 @@ def _gpus() -> Finding:
 
 
 def _shared_memory() -> Finding:
-    folder = Path("/dev/shm")  # noqa: S108  where Ray keeps its objects
+    folder = Path("/dev/shm")  # where Ray keeps its objects
     if not folder.exists():
         return Finding("/dev/shm", "ok", "not used on this system")
     free_gib = shutil.disk_usage(folder).free / GIB

@@ -50,7 +50,13 @@ def deploy(session: Session, release: Release, config: ServeConfig, registry: Re
     Args:
         stays: leave it on a cluster when the session ends. A local Ray ends with its session in any case.
     """
-    serve.start(**start_options(config, is_local=session.is_local))
+    try:
+        serve.start(**start_options(config, is_local=session.is_local))
+    except RuntimeError as error:
+        raise ClusterError(
+            f"Ray Serve does not start: {str(error).strip().splitlines()[-1]}",
+            "the same command goes on from here; if a port was taken meanwhile, --set serve.port names another",
+        ) from error
     if not session.is_local and not stays:
         session.before_close(lambda: app.undeploy(release.name))
     app.deploy(release, config)

@@ -149,8 +149,9 @@ def _model(seen: Table) -> list[str]:
 def _train(seen: Table) -> list[str]:
     epochs = 60 if seen.num_rows < SMALL_ROWS else 20 if seen.num_rows > LARGE_ROWS else 30
     batch = 64 if seen.num_rows < SMALL_ROWS else 1024 if seen.num_rows > LARGE_ROWS else 256
+    steps = max(1, seen.num_rows * 7 // 10 // batch)
     return [
-        f"# At most {epochs} passes; early stopping usually ends sooner. About {max(1, seen.num_rows * 7 // 10 // batch)} steps a pass.",
+        f"# At most {epochs} passes of about {steps} steps; early stopping usually ends sooner.",
         f"train: {{epochs: {epochs}, global_batch_size: {batch}, peak_lr: 3.0e-3}}",
     ]
 

@@ -15,8 +15,8 @@ from cluster.errors import JobError
 LEFT_BEHIND = frozenset(
     {
         ".git", ".venv", "venv", ".ci", ".github", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache",
-        ".hypothesis", ".import_linter_cache", ".ipynb_checkpoints", ".idea", ".vscode", "node_modules", "build", "dist",
-        "data", "runs", "tests", "benchmarks", "docs",
+        ".hypothesis", ".import_linter_cache", ".ipynb_checkpoints", ".idea", ".vscode", "node_modules", "build",
+        "dist",         "data", "runs", "tests", "benchmarks", "docs",
     }
 )  # fmt: skip
 OUR_PACKAGES = ("training", "serving", "cluster")

@@ -223,7 +223,7 @@ def _refused(address: str, error: Exception) -> JobError:
     if isinstance(error, AuthenticationError) or "401" in text or "403" in text or "token" in text.lower():
         return JobError(
             f"{address} wants an authentication token, and refuses ours or finds none",
-            "put the cluster's token into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token",
+            "put the cluster's token into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH",
         )
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return JobError(f"{address} refused: {lines[-1] if lines else type(error).__name__}")

@@ -1,7 +1,8 @@
 """Joins requests that arrive together into one model call.
 
 `@serve.batch` does this too, at the price of a task, an event, a context copy and several metrics for every request.
-Measured with one-row requests at 32 connections: see `docs/decisions.md`.
+CPU time per one-row request of a small table model, the model's share included, 32 at once: 31 us without batches,
+30 us with `@serve.batch`, 6.5 us with this.
 """
 
 import asyncio

@@ -65,8 +65,8 @@ def local_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replicas.start),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replicas.stop),
-        # Draining protects clients behind other proxies of a cluster; alone it only makes every exit wait 30 s.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
+        # Long enough for the HAProxy beside it to forget a replica; the default makes every exit wait 30 s.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.5",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
         "RAY_SERVE_PORT_QUARANTINE_S": "10",  # above hard-stop: an old HAProxy must not reach a new replica's port

@@ -141,12 +141,11 @@ class RunRecord:
     @cached_property
     def seconds(self) -> float:
         """Time spent in all executions together, the pauses between them left out."""
-        total, began = 0.0, 0.0
-        for event, following in zip(self.events, (*self.events[1:], {}), strict=True):
-            if event.get("event") == "started":
-                began = event["time"]
-            if following.get("event") in (None, "started") and began:
-                total += event["time"] - began
+        total, previous = 0.0, None
+        for event in self.events:
+            if previous is not None and event.get("event") != "started":
+                total += event["time"] - previous
+            previous = event["time"]
         return total
 
     def _all(self, kind: str) -> Iterator[Event]:

@@ -58,7 +58,7 @@ _Reader.add_constructor("tag:yaml.org,2002:float", _read_float)
 class _Writer(yaml.SafeDumper):
     """Quotes text that either reading of YAML would take for a number."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 

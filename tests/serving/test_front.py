@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +65,8 @@ def test_the_page_loads_nothing_from_elsewhere_and_builds_no_markup_from_data() 
     assert not re.search(r"(src|href)\s*=|https?://|@import|url\(", page)
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", page)
     assert "default-src 'none'" in reply.headers["content-security-policy"]
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION

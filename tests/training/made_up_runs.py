@@ -72,8 +72,8 @@ class MadeUpRun:
 
     def searched(self) -> None:
         self.event(
-            "searched", best_trial="t0003", best_score=0.8611, metric="validation/accuracy", mode="max", num_complete=17,
-            num_pruned=20, num_failed=3, seconds=71.2, params={"train.peak_lr": 0.003},
+            "searched", best_trial="t0003", best_score=0.8611, metric="validation/accuracy", mode="max",
+            num_complete=17, num_pruned=20, num_failed=3, seconds=71.2, params={"train.peak_lr": 0.003},
         )  # fmt: skip
 
     def epochs(self, num: int = 22, first: int = 1) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from training.journal import Event
 from training.metric_names import is_better
-from training.report.text import esc, score, setting
+from training.report.text import plotted, score, setting
 from training.run_record import RunRecord, number
 
 Figure = dict[str, Any]
@@ -66,9 +66,10 @@ def learning_curves(record: RunRecord) -> Figure:
         curve = trial["curve"]
         traces.append(
             {
-                "type": "scatter", "mode": "lines+markers" if len(curve) == 1 else "lines", "name": esc(trial["trial"]),
-                "x": list(range(1, len(curve) + 1)), "y": curve, "line": {"color": colour, "width": width},
-                "marker": {"size": 4}, "opacity": 1 if is_best else 0.6, "showlegend": False,
+                "type": "scatter", "mode": "lines+markers" if len(curve) == 1 else "lines",
+                "name": plotted(trial["trial"]), "x": list(range(1, len(curve) + 1)), "y": curve,
+                "line": {"color": colour, "width": width}, "marker": {"size": 4},
+                "opacity": 1 if is_best else 0.6, "showlegend": False,
                 "hovertemplate": f"{_trial_text(trial)}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             }
         )  # fmt: skip
@@ -83,7 +84,7 @@ def parallel_coordinates(record: RunRecord) -> Figure:
         _dimension(key, [trial["params"].get(key) for trial in trials], record.kind_of_setting(key)) for key in keys
     ]
     scores = [trial["score"] for trial in trials]
-    dimensions.append({"label": esc(record.metric.removeprefix("validation/")), "values": scores})
+    dimensions.append({"label": plotted(record.metric.removeprefix("validation/")), "values": scores})
     line = {
         "color": scores, "colorscale": [[0, "@scale0"], [0.5, "@scale1"], [1, "@scale2"]],
         "reversescale": record.mode == "min", "cmin": _low(scores), "cmax": max(scores, default=1.0),
@@ -102,12 +103,12 @@ def _low(scores: Sequence[float]) -> float:
 
 def _dimension(key: str, values: Sequence[Any], kind: str) -> Figure:
     """One axis. A choice has a tick for each value; a setting drawn on a logarithmic scale is shown on one."""
-    label = esc(key.split(".", 1)[-1])
+    label = plotted(key.split(".", 1)[-1])
     is_number = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
     if kind == "choice" or not is_number:
         known = sorted({setting(value): value for value in values}.items(), key=_by_value if is_number else _by_text)
         texts = [text for text, _ in known]
-        ticks = {"tickvals": list(range(len(texts))), "ticktext": [esc(text) for text in texts]}
+        ticks = {"tickvals": list(range(len(texts))), "ticktext": texts}
         positions = [texts.index(setting(value)) for value in values]
         return {"label": label, "values": positions, "range": [-0.1, len(texts) - 0.9], **ticks}
     if kind == "log" and min(values) > 0:
@@ -184,12 +185,12 @@ def variants(record: RunRecord) -> Figure:
 def _figure(traces: Sequence[Figure], x: str, y: str) -> Figure:
     layout = {
         "height": 320, "margin": {"l": 60, "r": 16, "t": 34, "b": 46},
-        "xaxis": {"title": {"text": esc(x)}}, "yaxis": {"title": {"text": esc(y)}},
+        "xaxis": {"title": {"text": plotted(x)}}, "yaxis": {"title": {"text": plotted(y)}},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, "hovermode": "closest",
     }  # fmt: skip
     return {"data": list(traces), "layout": layout}
 
 
 def _trial_text(trial: Event) -> str:
-    settings = "<br>".join(f"{esc(key)} {esc(setting(value))}" for key, value in trial["params"].items())
-    return f"{esc(trial['trial'])}, {trial['state']}: {score(trial['score'])}<br>{settings}".replace("%{", "% {")
+    settings = "<br>".join(f"{plotted(key)} {plotted(setting(value))}" for key, value in trial["params"].items())
+    return f"{plotted(trial['trial'])}, {trial['state']}: {score(trial['score'])}<br>{settings}".replace("%{", "% {")

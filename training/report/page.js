@@ -19,7 +19,7 @@ function draw(place) {
     xaxis: { ...axis, ...figure.layout.xaxis },
     yaxis: { ...axis, ...figure.layout.yaxis },
     font: { family: "system-ui, sans-serif", size: 12, color: "@ink" },
-    paper_bgcolor: "rgba(0,0,0,0)",
+    paper_bgcolor: "@card",
     plot_bgcolor: "rgba(0,0,0,0)",
     hoverlabel: { bgcolor: "@card", bordercolor: "@rule", font: { color: "@ink" } },
   };

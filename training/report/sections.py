@@ -85,12 +85,9 @@ def _time(record: RunRecord) -> str:
     stages = record.seconds_by_stage
     if not stages:
         return ""
-    bars = "".join(
-        f'<i class="stage{i}" style="flex-grow:{seconds:.3f}"></i>' for i, seconds in enumerate(stages.values())
-    )
+    bars = "".join(f'<i class="{stage}" style="flex-grow:{seconds:.3f}"></i>' for stage, seconds in stages.items())
     keys = "".join(
-        f'<li><i class="stage{i}"></i>{esc(stage)} <b>{duration(seconds)}</b></li>'
-        for i, (stage, seconds) in enumerate(stages.items())
+        f'<li><i class="{stage}"></i>{stage} <b>{duration(seconds)}</b></li>' for stage, seconds in stages.items()
     )
     return f'<div class="timebar" aria-hidden="true">{bars}</div><ul class="key">{keys}</ul>'
 
@@ -100,14 +97,16 @@ def search(record: RunRecord) -> str:
     if not record.trials:
         return ""
     counts = ", ".join(f"{sum(t['state'] == s for t in record.trials)} {s}" for s in ("complete", "pruned", "failed"))
-    has_scores = any(trial.get("score") is not None for trial in record.trials)
+    num_scored = sum(trial["score"] is not None for trial in record.trials)
     charts = chart("objective", "Score of each trial") + chart(
         "curves", "Learning curves; the best trial in front, pruned ones faint"
     )
-    parallel = chart("parallel", "Settings and score; drag along an axis to filter", wide=True)
+    if num_scored > 1:
+        charts += chart("parallel", "Settings and score; drag along an axis to filter", wide=True)
+    grid = f'<div class="charts">{charts}</div>'
     return (
         f"<section><h2>Search</h2><p class='muted'>{len(record.trials)} trials: {counts}</p>"
-        f"{f'<div class=charts>{charts}{parallel}</div>' if has_scores else ''}"
+        f"{grid if num_scored else ''}"
         f"{_failures(record)}{_trials(record)}</section>"
     )
 
@@ -171,7 +170,7 @@ def variants(record: RunRecord) -> str:
     heads = ("variant", compressed["metric"], "1 row, p50 / p99", "32 rows, p50 / p99", "size", "in 8 bits", "note")
     rows = [_variant_row(variant, compressed) for variant in record.variants]
     return (
-        f"<section><h2>Variants</h2><p class='muted'>{esc(compressed['reason'])}</p>"
+        f"<section><h2>Variants</h2>"
         f"{table(heads, rows, classes=('', *['num'] * 5, 'cause'))}"
         f'<div class="charts">{chart("variants", "Median latency on this machine, one thread")}</div></section>'
     )

@@ -7,8 +7,13 @@ from typing import Any
 
 
 def esc(value: Any) -> str:
-    """Anything as text that HTML, an attribute or a chart's label shows as it is."""
+    """Anything as text that HTML or an attribute shows as it is."""
     return html.escape(str(value))
+
+
+def plotted(value: Any) -> str:
+    """Anything as text that a chart's label shows as it is: plotly reads some tags there, and no quoted quotes."""
+    return html.escape(str(value), quote=False)
 
 
 def score(value: float | None) -> str:

@@ -167,6 +167,10 @@ class OptunaBridge(Searcher):
         best = best_trial(self._study)
         self._progress.trial(told, self._num_done, self._search.trials, best_score(best) if best else None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its settings, us among them, to restore from; we restore from the study, and hold a terminal.
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study in the run's storage is the state."""
 

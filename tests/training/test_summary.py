@@ -1,0 +1,97 @@
+"""The summary of a run: right for finished, resumed, failed and empty ones."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.made_up_runs import EXPERIMENT, MadeUpRun, full_run
+from training.errors import StorageError
+from training.run_record import RunRecord
+from training.summary import summaries, summarise
+
+
+def test_a_finished_run(tmp_path: Path) -> None:
+    summary = summarise(full_run(tmp_path / "adult"))
+    assert summary.state == "finished"
+    assert (summary.metric, summary.best_score, summary.best_trial) == (
+        "validation/accuracy",
+        pytest.approx(0.8611, abs=1e-4),
+        "t0003",
+    )
+    assert (summary.test_metric, summary.test_score, summary.chosen) == ("test/accuracy", 0.8559, "int8")
+    assert summary.num_trials == {"complete": 21, "pruned": 16, "failed": 3}
+    assert (summary.release, summary.url) == ("adult@3", "http://127.0.0.1:8000")
+    assert summary.started_at == "2025-10-09T08:53:21+00:00"
+    assert set(summary.seconds_by_stage) == {"data", "search", "train", "compress", "serve"}
+    assert summary.error is None
+    assert summary.report is None
+
+
+def test_an_empty_run(tmp_path: Path) -> None:
+    summary = summarise(MadeUpRun(tmp_path / "adult").folder)
+    assert (summary.name, summary.state, summary.best_score, summary.seconds) == ("adult", "unfinished", None, 0.0)
+
+
+def test_a_resumed_run_forgets_the_failure_and_leaves_out_the_pause(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.start()
+    run.event("failed", 10.0, stage="run", message="stopped by hand")
+    assert (summarise(run.folder).state, summarise(run.folder).error) == ("failed", "stopped by hand")
+    run.now += 3600
+    run.start()
+    run.event("finished", 5.0, seconds=5.0)
+    summary = summarise(run.folder)
+    assert (summary.state, summary.error, summary.seconds) == ("finished", None, pytest.approx(15.0))
+
+
+def test_a_search_in_progress_names_its_best_so_far(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.start()
+    run.trials(6)
+    assert summarise(run.folder).best_trial == "t0003"
+
+
+def test_an_error_is_better_when_it_is_lower(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "rent", EXPERIMENT | {"name": "rent", "search": {"metric": "validation/rmse"}})
+    run.start()
+    for i, score in enumerate((3.0, None, 2.0, 4.0)):
+        run.event(
+            "trial",
+            trial=f"t{i}",
+            state="complete",
+            params={},
+            score=score,
+            epochs=1,
+            seconds=1.0,
+            cause=None,
+            curve=[],
+        )
+    assert summarise(run.folder).best_trial == "t2"
+
+
+def test_epochs_recorded_twice_count_once_and_void_what_came_after(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.epochs(7)
+    run.epochs(6, first=6)  # resumed from the checkpoint of epoch 5, and killed again
+    assert [event["epoch"] for event in RunRecord.read(run.folder).epochs] == [1, 2, 3, 4, 5, 6]
+    run.epochs(2)  # another trial was trained after all
+    assert [event["epoch"] for event in RunRecord.read(run.folder).epochs] == [1, 2]
+
+
+def test_a_trial_told_twice_counts_once(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.trials(4)
+    run.trials(4)
+    assert sum(summarise(run.folder).num_trials.values()) == 4
+
+
+def test_runs_are_listed_newest_first_and_other_folders_left_out(tmp_path: Path) -> None:
+    older, newer = MadeUpRun(tmp_path / "b-older"), MadeUpRun(tmp_path / "a-newer")
+    older.start()
+    newer.start()
+    newer.now += 60
+    (tmp_path / "registry").mkdir()
+    assert {run.name for run in summaries(tmp_path)} == {"adult"}
+    assert len(summaries(tmp_path)) == 2
+    with pytest.raises(StorageError):
+        summarise(tmp_path / "registry")
