@@ -22,6 +22,7 @@ import serving
 import training
 from cluster import reaper
 from cluster.errors import ClusterError
+from cluster.tokens import refused, use_token_if_there_is_one
 from serving.config import local_environment
 
 CONNECT_TIMEOUT_S = 5.0
@@ -105,6 +106,7 @@ def _local(num_cpus: int | None, verbose: bool) -> Iterator[Session]:
 @contextlib.contextmanager
 def _attached(target: str, variables: dict[str, str], verbose: bool) -> Iterator[Session]:
     _refuse_unusable(target)
+    use_token_if_there_is_one()
     options: dict[str, Any] = {"address": target}
     if JOB_CONFIG_VARIABLE not in os.environ:
         packages = [str(Path(str(package.__file__)).parent) for package in (cluster, serving, training)]
@@ -126,10 +128,7 @@ def _init(verbose: bool, **options: Any) -> None:
             **options,
         )
     except AuthenticationError as error:
-        raise ClusterError(
-            f"the cluster at {options['address']} wants an authentication token, and refuses ours or finds none",
-            "put the cluster's token into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH",
-        ) from error
+        raise refused(options["address"]) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         doing = "Ray cannot be started here" if options["address"] == LOCAL else f"cannot use {options['address']}"
         raise ClusterError(

@@ -16,8 +16,10 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from cluster.errors import JobError
 from cluster.shipping import files_to_ship, own_packages, shipment
+from cluster.tokens import refused, use_token_if_there_is_one
 from serving.config import attach_environment
 from training.config_file import load_experiment
+from training.package.errors import UserError
 
 CONNECT_TIMEOUT_S = 10.0
 STOP_WAIT_S = 20  # between asking a job to end and killing it: it takes its endpoint down and closes its journal
@@ -68,6 +70,7 @@ def client_for(address: str) -> JobSubmissionClient:
         ) from error
     if answer.status_code not in (200, 401, 403):
         raise JobError(f"{address} answers, but not as a Ray dashboard: status {answer.status_code}")
+    use_token_if_there_is_one()
     try:
         return JobSubmissionClient(address)
     except (AuthenticationError, RuntimeError, ConnectionError) as error:
@@ -218,12 +221,9 @@ def _asked(ask: Callable[[], Any], job_id: str = "") -> Any:
         raise _refused("the cluster", error) from error
 
 
-def _refused(address: str, error: Exception) -> JobError:
+def _refused(address: str, error: Exception) -> UserError:
     text = str(error)
-    if isinstance(error, AuthenticationError) or "401" in text or "403" in text or "token" in text.lower():
-        return JobError(
-            f"{address} wants an authentication token, and refuses ours or finds none",
-            "put the cluster's token into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH",
-        )
+    if isinstance(error, AuthenticationError) or "401" in text or "403" in text:
+        return refused(address)
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return JobError(f"{address} refused: {lines[-1] if lines else type(error).__name__}")
