@@ -28,8 +28,8 @@ test-all: $(INSTALLED) ## every test
 	@$(BIN)/python -m pytest -m "" $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types and import arrows
-	@$(BIN)/ruff format --check --quiet $(wildcard $(CODE)) || { echo "hint: make format" >&2; exit 1; }
-	@$(BIN)/ruff check --quiet $(wildcard $(CODE))
+	@$(BIN)/ruff format --check $(wildcard $(CODE)) || { echo "hint: make format" >&2; exit 1; }
+	@$(BIN)/ruff check $(wildcard $(CODE))
 	@$(BIN)/mypy --no-error-summary
 	@arrows=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$arrows" >&2; exit 1; }
 

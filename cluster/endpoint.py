@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from ray import serve
+from ray.serve.context import _get_global_client
 
 from cluster.errors import ClusterError
 from cluster.session import Session
 from serving import app
+from serving.app_names import FRONT, app_of
 from serving.client import Client
 from serving.config import start_options
 from serving.predictor import Predictor
@@ -50,6 +52,7 @@ def deploy(session: Session, release: Release, config: ServeConfig, registry: Re
     Args:
         stays: leave it on a cluster when the session ends. A local Ray ends with its session in any case.
     """
+    started_serve = not session.is_local and not serve.status().applications
     try:
         serve.start(**start_options(config, is_local=session.is_local))
     except RuntimeError as error:
@@ -58,11 +61,24 @@ def deploy(session: Session, release: Release, config: ServeConfig, registry: Re
             "the same command goes on from here; if a port was taken meanwhile, --set serve.port names another",
         ) from error
     if not session.is_local and not stays:
-        session.before_close(lambda: app.undeploy(release.name))
+        session.before_close(lambda: _take_down(release.name, started_serve))
     app.deploy(release, config)
     url = app.endpoint_url(config)
     registry.record_deployment(release, url)
     return url
+
+
+def _take_down(name: str, with_serve: bool) -> None:
+    """Let a cluster end what we brought up, without waiting: replicas and proxies drain for half a minute."""
+    if with_serve:
+        client = _get_global_client()
+        if client is not None:
+            client.shutdown(timeout_s=1.0)  # `serve.shutdown` would wait; the controller goes on by itself
+        return
+    others = set(serve.status().applications) - {app_of(name)}
+    serve.delete(app_of(name), _blocking=False)
+    if others == {FRONT}:
+        serve.delete(FRONT, _blocking=False)
 
 
 def ask(url: str, release: Release, rows_file: Path) -> dict[str, Any]:

@@ -200,4 +200,5 @@ def _rest() -> list[str]:
 
 def _yaml(value: object) -> str:
     """One value on one line of YAML."""
-    return dump_yaml([value]).strip().removeprefix("[").removesuffix("]").removeprefix("- ")
+    text = re.sub(r"\n\s*", " ", dump_yaml([value]).strip())
+    return text.removeprefix("- ") if text.startswith("- ") else text.removeprefix("[").removesuffix("]")

@@ -22,6 +22,7 @@ import serving
 import training
 from cluster import reaper
 from cluster.errors import ClusterError
+from cluster.quiet import quiet_ray
 from cluster.tokens import refused, use_token_if_there_is_one
 from serving.config import local_environment
 
@@ -74,8 +75,13 @@ def connect(
     Raises:
         ClusterError: the cluster cannot be reached, refuses us, or runs another version.
     """
+    if ray.is_initialized():
+        # Starting another would fail, and closing that one would take the first away.
+        raise ClusterError("this process has a Ray already", "end it first: ray.shutdown()")
     target = target_of(address)
-    _quiet_ray(verbose)
+    quiet_ray(verbose)
+    # Ctrl-C must reach us at once. Tune's handler would first wait for the trials that run.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     attached = _attached(target, dict(attach_environment or {}), verbose)
     with _local(num_cpus, verbose) if target == LOCAL else attached as session:
         yield session
@@ -163,15 +169,6 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _quiet_ray(verbose: bool) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ctrl-C must reach us at once. Tune's handler would first wait for the trials that run.
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    if not verbose:
-        for name in ("ray", "ray.serve", "ray.train", "ray.tune", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _refuse_unusable(target: str) -> None:

@@ -1,6 +1,7 @@
 """The same command as a Ray job: ship, follow, and end as the job ended."""
 
 import asyncio
+import difflib
 import ipaddress
 import shlex
 import sys
@@ -15,6 +16,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from cluster.errors import JobError
+from cluster.quiet import quiet_ray
 from cluster.shipping import files_to_ship, own_packages, shipment
 from cluster.tokens import refused, use_token_if_there_is_one
 from serving.config import attach_environment
@@ -25,6 +27,7 @@ CONNECT_TIMEOUT_S = 10.0
 STOP_WAIT_S = 20  # between asking a job to end and killing it: it takes its endpoint down and closes its journal
 POLL_S = 0.5
 ON_EXPERIMENTS = ("train", "tune", "compress", "run")
+OTHERS = ("check", "deploy", "predict", "report", "runs", "models", "doctor")
 ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 STOPPED_EXIT_CODE = 143
 
@@ -56,7 +59,7 @@ class Job:
         )
 
 
-def client_for(address: str) -> JobSubmissionClient:
+def client_for(address: str, verbose: bool = False) -> JobSubmissionClient:
     """Connect to a cluster's dashboard. Raises JobError within seconds when nothing, or something else, is there."""
     url = urlparse(address)
     if url.scheme not in ("http", "https") or not url.hostname:
@@ -70,6 +73,7 @@ def client_for(address: str) -> JobSubmissionClient:
         ) from error
     if answer.status_code not in (200, 401, 403):
         raise JobError(f"{address} answers, but not as a Ray dashboard: status {answer.status_code}")
+    quiet_ray(verbose)
     use_token_if_there_is_one()
     try:
         return JobSubmissionClient(address)
@@ -111,7 +115,10 @@ def check_arguments(arguments: Sequence[str], folder: Path, files: set[Path]) ->
     """Refuse what is sure to fail on the cluster: a wrong config, or paths that exist only here."""
     if not arguments:
         raise JobError("no command given", "manta submit --address http://<head>:8265 -- run configs/adult.yaml")
-    if arguments[0] not in ON_EXPERIMENTS:
+    if arguments[0] not in (*ON_EXPERIMENTS, *OTHERS):
+        near = difflib.get_close_matches(arguments[0], [*ON_EXPERIMENTS, *OTHERS], n=1)
+        raise JobError(f"{arguments[0]} is not a command that runs as a job", f"nearest: {near[0]}" if near else "")
+    if arguments[0] in OTHERS:
         return
     config, overrides, storage = _parsed(arguments[1:])
     if config is None:

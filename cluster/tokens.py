@@ -18,8 +18,9 @@ def use_token_if_there_is_one() -> None:
 
 def refused(address: str) -> ClusterError:
     """The error for a missing or wrong token."""
-    sent = "refuses ours" if os.environ.get("RAY_AUTH_MODE") == "token" else "and there is none here"
+    sent = "and refuses ours" if os.environ.get("RAY_AUTH_MODE") == "token" else "and there is none here"
     return ClusterError(
         f"{address} wants an authentication token, {sent}",
-        "put the cluster's token (`ray get-auth-token` there) into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH",
+        "put the cluster's token into ~/.ray/auth_token (`ray get-auth-token` prints it there), "
+        "or its path into RAY_AUTH_TOKEN_PATH",
     )

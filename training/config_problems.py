@@ -29,11 +29,17 @@ def problems_of(errors: list[ErrorDetails], raw: Any) -> list[Problem]:
     texts: dict[str, list[str]] = {}
     placed = [(".".join(_parts(error, raw)), error) for error in errors]
     for key, error in placed:
-        # The other member of a union refuses the mapping as a whole; what is wrong inside it says more.
-        if error["type"].endswith("_type") and any(other.startswith(f"{key}.") for other, _ in placed):
+        if error["type"].endswith("_type") and _says_more(key, placed):
             continue
         texts.setdefault(key, []).append(_text(error, tuple(key.split("."))))
     return [Problem(key, _joined(list(dict.fromkeys(found)))) for key, found in texts.items()]
+
+
+def _says_more(key: str, placed: list[tuple[str, ErrorDetails]]) -> bool:
+    """True when another member of a union took the type and says what is wrong with or inside the value."""
+    return any(
+        other.startswith(f"{key}.") or (other == key and error["type"] == "value_error") for other, error in placed
+    )
 
 
 def problem_lines(problems: list[Problem]) -> list[str]:

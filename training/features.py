@@ -12,7 +12,7 @@ MAX_VOCABULARY = 10_000  # rarer texts share the "unknown" code, so that an id c
 
 
 def fit_transforms(
-    training_rows: pa.Table, schema: Schema, image_shape: tuple[int, int, int] | None
+    training_rows: pa.Table, schema: Schema, image_shape: tuple[int, int, int] | None, missing: tuple[str, ...]
 ) -> tuple[Transforms, tuple[InputSpec, ...]]:
     """Transforms and input descriptions, from the training part only, so that nothing leaks from the others."""
     if image_shape is not None:
@@ -29,7 +29,7 @@ def fit_transforms(
             categorical.append(CategoricalTransform(name=name, vocabulary=vocabulary))
             spec = InputSpec(name=name, kind="categorical", datatype="BYTES", categories=vocabulary[:100])
         specs.append(spec)
-    return Transforms(numeric=tuple(numeric), categorical=tuple(categorical)), tuple(specs)
+    return Transforms(numeric=tuple(numeric), categorical=tuple(categorical), missing_texts=missing), tuple(specs)
 
 
 def _fit_numeric(name: str, values_N: np.ndarray) -> tuple[NumericTransform, InputSpec]:

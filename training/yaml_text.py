@@ -12,6 +12,7 @@ import yaml
 from training.errors import ConfigError
 
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
+_ODD_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 _NULL = re.compile(r"^(~|null|Null|NULL|)$")
 
 
@@ -89,7 +90,17 @@ def parse_yaml(text: str, origin: str) -> Any:
 
 def dump_yaml(value: Any) -> str:
     """YAML text that `parse_yaml` and YAML 1.1 readers read back as the same value. Short lists stay on a line."""
-    return yaml.dump(value, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    text = _dump(value, allow_unicode=True)
+    # PyYAML writes these line breaks of Unicode as they are, and then reads them as a blank.
+    return _dump(value, allow_unicode=False) if _ODD_BREAKS.search(text) else text
+
+
+def _dump(value: Any, allow_unicode: bool) -> str:
+    return str(
+        yaml.dump(
+            value, Dumper=_Writer, sort_keys=False, allow_unicode=allow_unicode, width=120, default_flow_style=None
+        )
+    )
 
 
 def infinite_numbers(value: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], float]]:

@@ -15,6 +15,7 @@ Dashboard = Annotated[
     typer.Option("--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard."),
 ]
 JobId = Annotated[str, typer.Argument(help="The job's id, as `manta submit` printed it.")]
+INTERRUPTED = 130
 DEFAULT_DASHBOARD = "http://127.0.0.1:8265"
 
 
@@ -31,7 +32,7 @@ def submit(
     console = console_of(talk)
     from cluster import submit as jobs
 
-    client = jobs.client_for(address)
+    client = jobs.client_for(address, console.is_verbose)
     job_id = jobs.submit(client, command, working_dir.resolve(), python or jobs.python_for(address))
     if no_wait:
         console.data({"id": job_id} if as_json else job_id)
@@ -41,7 +42,7 @@ def submit(
         jobs.follow(client, job_id, sys.stdout.write)
     except KeyboardInterrupt:
         console.talk(f"the job goes on; its log: manta logs {job_id} --follow, its end: manta stop {job_id}")
-        raise
+        raise typer.Exit(INTERRUPTED) from None
     job = jobs.wait_until_ended(client, job_id)
     code = jobs.exit_code_of(job)
     console.talk(f"job {job_id} {job.status.lower()}" + (f": {job.message}" if code and job.exit_code is None else ""))
@@ -58,7 +59,7 @@ def status(
     console = console_of(talk)
     from cluster import submit as jobs
 
-    client = jobs.client_for(address)
+    client = jobs.client_for(address, console.is_verbose)
     found = [jobs.job_of(client, job_id)] if job_id else jobs.jobs_of(client)
     if as_json:
         console.data(vars(found[0]) if job_id else [vars(job) for job in found])
@@ -82,7 +83,7 @@ def logs(
     console = console_of(talk)
     from cluster import submit as jobs
 
-    client = jobs.client_for(address)
+    client = jobs.client_for(address, console.is_verbose)
     if follow:
         jobs.follow(client, job_id, sys.stdout.write)
     else:
@@ -94,7 +95,7 @@ def stop(job_id: JobId, address: Dashboard = DEFAULT_DASHBOARD, as_json: Json = 
     console = console_of(talk)
     from cluster import submit as jobs
 
-    client = jobs.client_for(address)
+    client = jobs.client_for(address, console.is_verbose)
     was_running = jobs.stop(client, job_id)
     job = jobs.wait_until_ended(client, job_id)
     console.talk(f"job {job_id} {'is stopped' if was_running else 'had ended'}: {job.status.lower()}")

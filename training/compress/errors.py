@@ -3,7 +3,7 @@
 from training.package.errors import UserError
 
 
-class ExportFailed(UserError):  # noqa: N818  named for what happened, like TrainingFailed
+class ExportFailed(UserError):
     """The model cannot be written as ONNX, or answers differently there."""
 
     exit_code = 1

@@ -66,7 +66,7 @@ def prepare(data: DataConfig, base: Path | None = None) -> Prepared:
     split = split_rows(table.num_rows, strata, data.split, held_out.num_rows if held_out is not None else None)
     test_rows = (held_out if held_out is not None else table).take(split.test)
     train_rows, validation_rows = table.take(split.train), table.take(split.validation)
-    transforms, inputs = fit_transforms(train_rows, schema, data.image_shape)
+    transforms, inputs = fit_transforms(train_rows, schema, data.image_shape, data.missing)
     mean, scale = _target_scale(train_rows, schema)
     facts = Facts(
         task=schema.task, labels=schema.labels, inputs=inputs, transforms=transforms, target_mean=mean,

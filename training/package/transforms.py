@@ -56,6 +56,7 @@ class Transforms(StoredModel):
     numeric: tuple[NumericTransform, ...] = ()
     categorical: tuple[CategoricalTransform, ...] = ()
     image: ImageTransform | None = None
+    missing_texts: tuple[str, ...] = ()  # spellings of a missing category, as `data.missing` had them
 
 
 class FeatureEncoder:
@@ -70,8 +71,9 @@ class FeatureEncoder:
         self._scale_F = np.array([column.scale for column in numeric], dtype=np.float32)
         self._low_F = self._mean_F - np.float32(MAX_SCALES) * self._scale_F
         self._high_F = self._mean_F + np.float32(MAX_SCALES) * self._scale_F
+        missing = dict.fromkeys((None, *transforms.missing_texts), MISSING_CODE)
         self._codes = [
-            (column.name, {value: FIRST_CODE + i for i, value in enumerate(column.vocabulary)} | {None: MISSING_CODE})
+            (column.name, {value: FIRST_CODE + i for i, value in enumerate(column.vocabulary)} | missing)
             for column in transforms.categorical
         ]
 
@@ -100,7 +102,13 @@ class FeatureEncoder:
 
 def _encode(values_N: np.ndarray, codes: dict[Any, int]) -> np.ndarray:
     lookup = codes.get
-    return np.fromiter((lookup(value, UNKNOWN_CODE) for value in values_N.tolist()), np.int64, len(values_N))
+    found = [lookup(value) for value in values_N.tolist()]
+    # Tables are read without surrounding spaces; a client may leave them in.
+    codes_N = [
+        lookup(value.strip(), UNKNOWN_CODE) if code is None else code
+        for value, code in zip(values_N, found, strict=True)
+    ]
+    return np.array(codes_N, dtype=np.int64)
 
 
 def inputs_from_table(table: pa.Table, specs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:

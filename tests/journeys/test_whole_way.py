@@ -1,0 +1,158 @@
+"""From a table to answers over HTTP, by the commands a newcomer types."""
+
+import io
+import json
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv as pacsv
+import pytest
+import tritonclient.http as triton
+
+from tests.journeys.commands import MANTA, environment, manta
+
+CONFIG = """
+name: flowers
+data: {{source: "{source}", target: species}}
+model: {{kind: mlp, hidden: [16]}}
+train: {{epochs: 8, global_batch_size: 16, peak_lr: 0.02}}
+search:
+  trials: 4
+  space: {{train.peak_lr: {{log: [0.005, 0.1]}}}}
+serve: {{port: {port}, replicas: {{min: 1, max: 1}}}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Journey:
+    """One finished `manta run`, which the tests below look at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.table, self.config = folder / "flowers.csv", folder / "flowers.yaml"
+        write_flowers(self.table)
+        self.config.write_text(CONFIG.format(source=self.table, port=self.port))
+        self.result = manta("run", self.config, cwd=folder)
+        self.run = folder / "runs" / "flowers"
+
+
+def write_flowers(path: Path) -> None:
+    """A table with numbers, a category, missing values, and text labels."""
+    draw = np.random.default_rng(0)
+    lines = ["length,width,colour,species"]
+    for i in range(240):
+        species = ("aster", "daisy", "tulip")[i % 3]
+        length = f"{draw.normal(3 + 2 * (i % 3), 0.4):.3f}" if i % 17 else ""
+        colour = ("white", "yellow", "red")[i % 3] if draw.random() < 0.9 else "pink"
+        lines.append(f"{length},{draw.normal(1 + i % 2, 0.3):.3f},{colour if i % 23 else 'NA'},{species}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    done = Journey(tmp_path_factory.mktemp("journey"))
+    assert done.result.returncode == 0, done.result.stderr
+    return done
+
+
+def test_the_run_tells_how_it_ended(journey: Journey) -> None:
+    for word in ("test/accuracy", "variant", "package", "report", "flowers@1"):
+        assert word in journey.result.stdout, journey.result.stdout
+    summary = json.loads(manta("report", "flowers", "--json", cwd=journey.folder).stdout)
+    assert summary["state"] == "finished"
+    assert summary["test_score"] > 0.9
+    for file in (
+        "experiment.yaml",
+        "data.json",
+        "split.parquet",
+        "journal.jsonl",
+        "report.html",
+        "package/manifest.json",
+    ):
+        assert (journey.run / file).exists(), file
+
+
+def test_every_held_out_answer_over_http_was_the_packages_own(journey: Journey) -> None:
+    events = [json.loads(line) for line in (journey.run / "journal.jsonl").read_text().splitlines()]
+    served = next(event for event in events if event["event"] == "served")
+    assert served["num_rows"] > 20
+    assert served["agree_fraction"] == 1.0
+
+
+def test_the_same_run_again_says_so_and_does_nothing(journey: Journey) -> None:
+    before = (journey.run / "journal.jsonl").read_text()
+    again = manta("run", journey.config, cwd=journey.folder)
+    assert again.returncode == 0
+    assert "finished" in again.stderr
+    assert (journey.run / "journal.jsonl").read_text() == before
+
+
+def test_a_changed_experiment_under_the_same_name_is_refused(journey: Journey) -> None:
+    changed = manta("run", journey.config, "--set", "train.epochs=9", cwd=journey.folder)
+    assert changed.returncode == 3
+    assert "train.epochs: 8 -> 9" in changed.stderr
+    assert "Traceback" not in changed.stderr
+
+
+def test_runs_and_models_list_it(journey: Journey) -> None:
+    (run,) = json.loads(manta("runs", "--json", cwd=journey.folder).stdout)
+    assert run["name"] == "flowers"
+    assert "champion" in manta("models", cwd=journey.folder).stdout
+
+
+def test_a_deployed_release_gives_the_packages_numbers_by_every_road(journey: Journey) -> None:
+    """predict on the package, predict over HTTP, triton with JSON and with binary tensors: the same numbers."""
+    rows = pacsv.read_csv(journey.table).slice(0, 20).drop_columns(["species"])
+    pacsv.write_csv(rows, journey.folder / "rows.csv")
+    port = free_port()
+    deploy = [*MANTA, "deploy", "flowers@champion", "--port", str(port)]
+    server = subprocess.Popen(
+        deploy, cwd=journey.folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        url = server.stdout.readline().strip() if server.stdout else ""
+        assert str(port) in url, server.stderr.read() if server.stderr else ""
+        by_package = manta("predict", "rows.csv", "--package", journey.run / "package", cwd=journey.folder)
+        by_http = manta(
+            "predict", "rows.csv", "--url", f"http://127.0.0.1:{port}", "--model", "flowers", cwd=journey.folder
+        )
+        assert by_package.returncode == by_http.returncode == 0, by_package.stderr + by_http.stderr
+        assert by_package.stdout == by_http.stdout
+        expected = pacsv.read_csv(io.BytesIO(by_package.stdout.encode()))
+        client = triton.InferenceServerClient(f"127.0.0.1:{port}")
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("flowers")
+        for binary in (True, False):
+            probabilities = ask(client, rows, binary)
+            for i, label in enumerate(("aster", "daisy", "tulip")):
+                theirs = expected.column(f"probability_{label}").to_numpy()
+                np.testing.assert_allclose(probabilities[:, i], theirs, atol=1e-6)
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read().decode()
+        assert "flowers" in page
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+
+
+def ask(client: triton.InferenceServerClient, rows: object, binary: bool) -> np.ndarray:
+    inputs = []
+    for name, datatype in (("length", "FP32"), ("width", "FP32"), ("colour", "BYTES")):
+        column = rows.column(name).to_pylist()
+        is_text = datatype == "BYTES"
+        values = [value if value is not None else ("NA" if is_text else np.nan) for value in column]
+        tensor = triton.InferInput(name, [len(values)], datatype)
+        array = np.array(values, dtype=object if is_text else np.float32)
+        # JSON has no NaN; the client would write it as a bare word.
+        tensor.set_data_from_numpy(array, binary_data=binary or name == "length")
+        inputs.append(tensor)
+    outputs = [triton.InferRequestedOutput("probabilities", binary_data=binary)]
+    return client.infer("flowers", inputs, outputs=outputs).as_numpy("probabilities")
