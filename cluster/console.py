@@ -119,16 +119,19 @@ class Console:
 
 
 class Countdown:
-    """Time left, from the pace so far."""
+    """Time left, from the pace since the first one was done: what came before it was mostly start-up."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
+        self._first: tuple[float, int] | None = None
 
     def left(self, done: int, total: int) -> str:
         """In words; empty when nothing is left or nothing is known."""
-        if not 0 < done < total:
+        if self._first is None:
+            self._first = (time.monotonic(), done)
+        began, done_then = self._first
+        if not done_then < done < total:
             return ""
-        seconds = (time.monotonic() - self._started) / done * (total - done)
+        seconds = (time.monotonic() - began) / (done - done_then) * (total - done)
         return f"about {duration(seconds)} left"
 
 

@@ -14,8 +14,9 @@ from training.package.shapes import StrictModel
 # Both are read where Serve's controller starts; set later, or only in a driver that attaches, they do nothing.
 _FAST = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 
-# Below the ephemeral range of Linux (32768 and up), so that no outgoing connection holds a replica's port.
-_REPLICA_PORTS = range(20000, 32000, 200)
+# Below the ephemeral range of Linux (32768 and up), so that no outgoing connection holds one of them.
+_PORT_BLOCKS = range(20000, 32000, 200)
+_NUM_OWN_PORTS = 4  # of a block, HAProxy's own; the others are for replicas
 
 
 class BatchSettings(StrictModel):
@@ -49,8 +50,8 @@ def local_environment(folder: Path) -> dict[str, str]:
         folder: holds HAProxy's files; its path stays under 30 characters, as Serve adds a node id and a Unix
             socket's path ends at 107.
     """
-    stats, metrics, fallback_http, fallback_grpc = _free_ports(4)
-    replicas = _free_replica_ports()
+    block = _free_block()
+    replicas, (stats, metrics, fallback_http, fallback_grpc) = block[:-_NUM_OWN_PORTS], block[-_NUM_OWN_PORTS:]
     return {
         **_FAST,
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
@@ -85,26 +86,19 @@ def start_options(config: ServeConfig, *, is_local: bool = True) -> dict[str, An
     return {"proxy_location": "HeadOnly", "http_options": {"host": host, "port": config.port}}
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; all are held until the last is found, so they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+def _free_block() -> range:
+    """A block of ports for one session. The first and the last ones are tried: clusters give out the lowest first."""
+    for start in random.sample(_PORT_BLOCKS, len(_PORT_BLOCKS)):
+        block = range(start, start + _PORT_BLOCKS.step)
+        if all(_is_free(port) for port in (block[0], *block[-_NUM_OWN_PORTS:])):
+            return block
+    raise OSError(f"no free block of {_PORT_BLOCKS.step} ports between {_PORT_BLOCKS.start} and {_PORT_BLOCKS.stop}")
 
 
-def _free_replica_ports() -> range:
-    for start in random.sample(_REPLICA_PORTS, len(_REPLICA_PORTS)):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", start))  # a cluster gives out the lowest port first, so this one shows the block in use
-            except OSError:
-                continue
-        return range(start, start + _REPLICA_PORTS.step)
-    raise OSError(
-        f"no free block of {_REPLICA_PORTS.step} ports between {_REPLICA_PORTS.start} and {_REPLICA_PORTS.stop}"
-    )
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
