@@ -35,9 +35,14 @@ def num_trials(folder: Path) -> int:
 
 def stop_in_mid_search(folder: Path, number: signal.Signals, mark: str) -> tuple[int, str]:
     started = subprocess.Popen(
-        [*MANTA, "tune", "long.yaml"], cwd=folder, env=environment(mark), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
-    )  # fmt: skip
+        [*MANTA, "tune", "long.yaml"],
+        cwd=folder,
+        env=environment(mark),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 90
     while num_trials(folder) < 4:
         assert started.poll() is None, started.stderr.read() if started.stderr else ""

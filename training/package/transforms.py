@@ -71,9 +71,9 @@ class FeatureEncoder:
         self._scale_F = np.array([column.scale for column in numeric], dtype=np.float32)
         self._low_F = self._mean_F - np.float32(MAX_SCALES) * self._scale_F
         self._high_F = self._mean_F + np.float32(MAX_SCALES) * self._scale_F
-        missing = dict.fromkeys((None, *transforms.missing_texts), MISSING_CODE)
+        missing: dict[str | None, int] = dict.fromkeys((None, *transforms.missing_texts), MISSING_CODE)
         self._codes = [
-            (column.name, {value: FIRST_CODE + i for i, value in enumerate(column.vocabulary)} | missing)
+            (column.name, missing | {value: FIRST_CODE + i for i, value in enumerate(column.vocabulary)})
             for column in transforms.categorical
         ]
 
