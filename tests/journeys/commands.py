@@ -23,9 +23,9 @@ def manta(*arguments: object, cwd: Path, timeout_s: float = 240) -> subprocess.C
     )
 
 
-def left_behind(mark: str) -> list[str]:
-    """Command lines of the living processes that carry the mark."""
-    found = []
+def processes_of(mark: str) -> dict[int, str]:
+    """The living processes that carry the mark: command lines by process id."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             carries = f"MANTA_TEST_MARK={mark}".encode() in (process / "environ").read_bytes().split(b"\0")
@@ -33,5 +33,5 @@ def left_behind(mark: str) -> list[str]:
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it ended while we looked
         if carries and command:
-            found.append(command.replace(b"\0", b" ").decode()[:150])
+            found[int(process.name)] = command.replace(b"\0", b" ").decode()[:150]
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.commands import MANTA, environment, left_behind, manta
+from tests.journeys.commands import MANTA, environment, processes_of, manta
 from tests.journeys.test_whole_way import write_flowers
 
 CONFIG = """
@@ -48,7 +48,7 @@ def stop_in_mid_search(folder: Path, number: signal.Signals, mark: str) -> tuple
         assert started.poll() is None, started.stderr.read() if started.stderr else ""
         assert time.monotonic() < deadline, "no trial ended"
         time.sleep(0.05)
-    assert left_behind(mark), "the mark reaches Ray's processes, or the check below would prove nothing"
+    assert processes_of(mark), "the mark reaches Ray's processes, or the check below would prove nothing"
     started.send_signal(number)
     said = started.communicate(timeout=60)[1]
     return started.returncode, said
@@ -63,7 +63,7 @@ def test_a_stopped_search_leaves_no_process_and_goes_on(folder: Path, number: si
     assert returncode == code, said
     assert "Traceback" not in said
     deadline = time.monotonic() + 30
-    while (left := left_behind(mark)) and time.monotonic() < deadline:
+    while (left := processes_of(mark)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
     done = num_trials(folder)
