@@ -99,7 +99,6 @@ def ask(url: str, release: Release, rows_file: Path) -> dict[str, Any]:
             began = time.perf_counter()
             answers = client.infer(release.name, inputs)
             times_ms.append((time.perf_counter() - began) * 1000)
-            # In the same batches: dynamic int8 takes its scale from the whole batch.
             agreeing.append(_agreeing(predictor, answers, predictor.predict(inputs)))
     agree_N = np.concatenate(agreeing)
     if not agree_N.all():

@@ -14,7 +14,10 @@ def find_run(text: str, storage: str) -> Path:
     """The folder of the run that a name, a folder or a config file means. Raises ConfigError, naming the nearest."""
     path = Path(text)
     if path.suffix in YAML_ENDINGS and path.is_file():
-        return _existing(RunFolder.of(load_experiment(path)).path, text, storage)
+        experiment = load_experiment(path)
+        own = RunFolder.of(experiment).path
+        # `manta run --storage` may have put it elsewhere than the file says.
+        return own if (own / "journal.jsonl").exists() else _existing(Path(storage) / experiment.name, text, storage)
     if (path / "journal.jsonl").exists():
         return path
     return _existing(Path(storage) / text, text, storage)

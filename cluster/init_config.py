@@ -3,18 +3,20 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from training.config import NAME_PATTERN, DataConfig
+from training.config import NAME_PATTERN, DataConfig, SplitConfig
 from training.data.sources import read_table
-from training.errors import DataError
+from training.data.table import MAX_WHOLE_NUMBER_CLASSES, Schema, infer_schema
+from training.errors import ConfigError, DataError
+from training.package.transforms import text_column
 from training.yaml_text import dump_yaml
 
 SMALL_ROWS = 5_000  # below it more passes and small batches cost nothing
 LARGE_ROWS = 200_000
-MAX_CLASSES = 50  # more whole numbers than this are amounts, not names
 RARE_CLASS = 0.2  # share of the smaller of two classes below which accuracy says little
 MANY_VALUES = 0.5  # share of distinct texts above which a column names its rows
 IMAGE_SIDES = {64: 8, 784: 28}  # pixel counts of well-known square images
@@ -27,14 +29,15 @@ class Table:
     num_rows: int
     num_columns: int
     num_categorical: int
-    classes: tuple[int, ...]  # rows of each class, largest first; empty for a regression
+    classes: tuple[int, ...]  # rows of each class, in the order of the model's outputs; empty for a regression
+    task_is_said: bool  # data.task=auto would take the target for something else
     ignore: tuple[str, ...]
     image_side: int | None
     missing: tuple[str, ...] | None
 
 
 def config_text(source: str, target: str, name: str | None = None, names: tuple[str, ...] | None = None) -> str:
-    """The config as YAML. Raises DataError when the table cannot be read or lacks the target.
+    """The config as YAML. Raises DataError when the table cannot be learned from, ConfigError for a wrong name.
 
     Args:
         source: as `data.source`.
@@ -42,6 +45,11 @@ def config_text(source: str, target: str, name: str | None = None, names: tuple[
         name: of the experiment; made from the source when None.
         names: columns of a CSV file without a header line.
     """
+    if name is not None and not re.match(NAME_PATTERN, name):
+        raise ConfigError(
+            f"{name!r} cannot be an experiment's name",
+            f"lower-case letters, digits, '.', '_' and '-', 63 at most: --name {_as_name(name)}",
+        )
     config = DataConfig(source=source, target=target, names=names)
     missing = None
     table = read_table(config)
@@ -62,13 +70,19 @@ def look_at(table: pa.Table, target: str, missing: tuple[str, ...] | None = None
         )
     features = [column for column in table.column_names if column != target]
     texts = [column for column in features if _is_text(table[column].type)]
-    ignore = tuple(column for column in texts if _names_its_rows(table[column]))
+    ignore = tuple(
+        column for column in features
+        if table[column].null_count == table.num_rows or (column in texts and _names_its_rows(table[column]))
+    )  # fmt: skip
+    task_is_said = pa.types.is_floating(table[target].type) and _few_whole_numbers(table[target])
+    schema = infer_schema(table, _as_read(target, ignore, "classification" if task_is_said else "auto"))
     numbers_only = not texts and len(features) in IMAGE_SIDES
     return Table(
         num_rows=table.num_rows,
         num_columns=len(features) - len(ignore),
-        num_categorical=len(texts) - len(ignore),
-        classes=_classes(table[target]),
+        num_categorical=len([column for column in texts if column not in ignore]),
+        classes=_classes(table[target], schema),
+        task_is_said=task_is_said,
         ignore=ignore,
         image_side=IMAGE_SIDES[len(features)] if numbers_only and _same_range(table, features) else None,
         missing=missing,
@@ -95,22 +109,29 @@ def _same_range(table: pa.Table, columns: list[str]) -> bool:
     return lowest == 0 and highest in (1, 15, 16, 255)
 
 
-def _classes(target: pa.ChunkedArray) -> tuple[int, ...]:
-    counts = sorted((entry["counts"] for entry in pc.value_counts(target.drop_null()).to_pylist()), reverse=True)
-    is_number = pa.types.is_floating(target.type) or pa.types.is_integer(target.type)
-    if pa.types.is_floating(target.type) and not _all_whole(target):
-        return ()
-    return () if is_number and len(counts) > MAX_CLASSES else tuple(counts)
+def _as_read(target: str, ignore: tuple[str, ...], task: Literal["auto", "classification"]) -> DataConfig:
+    # Not stratified: a class of a single row is for the run to refuse, once the person has seen the config.
+    return DataConfig(source="-", target=target, ignore=ignore, task=task, split=SplitConfig(stratify=False))
 
 
-def _all_whole(target: pa.ChunkedArray) -> bool:
+def _few_whole_numbers(target: pa.ChunkedArray) -> bool:
     values = target.drop_null()
-    return bool(pc.all(pc.equal(values, pc.floor(values))).as_py())
+    is_whole = pc.all(pc.equal(values, pc.floor(values))).as_py()
+    return bool(is_whole) and pc.count_distinct(values).as_py() <= MAX_WHOLE_NUMBER_CLASSES
+
+
+def _classes(target: pa.ChunkedArray, schema: Schema) -> tuple[int, ...]:
+    texts = text_column(pa.table({"target": target}), "target").tolist()
+    return tuple(texts.count(label) for label in schema.labels)
 
 
 def _name_of(source: str) -> str:
     stem = source.rpartition(":")[2] if source.startswith("sklearn:") else Path(source.rstrip("/*")).stem
-    name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:63]
+    return _as_name(stem)
+
+
+def _as_name(text: str) -> str:
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:63]
     return name if re.match(NAME_PATTERN, name) else "experiment"
 
 
@@ -124,12 +145,14 @@ def _head(config: DataConfig, name: str, seen: Table) -> list[str]:
         f"  source: {_yaml(config.source)}",
         f"  target: {_yaml(config.target)}",
     ]
+    if seen.task_is_said:
+        lines.append("  task: classification  # few whole numbers; as they are written, they could also be amounts")
     if config.names:
         lines.append(f"  names: {_yaml(list(config.names))}  # the file has no header line")
     if seen.missing:
         lines.append(f"  missing: {_yaml(list(seen.missing))}  # the table writes ? where a value is missing")
     if seen.ignore:
-        lines.append(f"  ignore: {_yaml(list(seen.ignore))}  # nearly every row has its own value: nothing to learn")
+        lines.append(f"  ignore: {_yaml(list(seen.ignore))}  # empty, or a text of its own in most rows: no use")
     if seen.image_side:
         lines.append(f"  image_shape: [1, {seen.image_side}, {seen.image_side}]  # equal whole numbers: read as pixels")
     return lines
@@ -160,11 +183,13 @@ def _search(seen: Table) -> list[str]:
     trials = 16 if seen.num_rows > LARGE_ROWS else 24
     lines = ["search:"]
     if _is_rare(seen.classes):
-        share = seen.classes[1] / sum(seen.classes)
+        share = min(seen.classes) / sum(seen.classes)
         lines.append(
             f"  # {share:.1%} of the rows are of the rarer class: accuracy would praise a model that ignores it."
         )
-        lines.append("  metric: validation/average_precision")
+        # The average precision is that of the last class; of a common one it says as little as accuracy.
+        is_last = seen.classes[1] < seen.classes[0]
+        lines.append(f"  metric: validation/{'average_precision' if is_last else 'roc_auc'}")
     lines += [
         f"  trials: {trials}",
         "  space:",
@@ -187,7 +212,7 @@ def _search(seen: Table) -> list[str]:
 
 
 def _is_rare(classes: tuple[int, ...]) -> bool:
-    return len(classes) == 2 and classes[1] / sum(classes) < RARE_CLASS
+    return len(classes) == 2 and min(classes) / sum(classes) < RARE_CLASS
 
 
 def _rest() -> list[str]:

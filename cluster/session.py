@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -140,7 +141,8 @@ def _init(verbose: bool, **options: Any) -> None:
         raise ClusterError(
             f"{doing}: {error}", "`manta doctor` looks at the machine; -v shows Ray's own log"
         ) from error
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)  # ray.init put its own there
+    if threading.current_thread() is threading.main_thread():  # others may set no handler, and get no signals
+        signal.signal(signal.SIGTERM, _exit_on_sigterm)  # ray.init put its own there
 
 
 def _exit_on_sigterm(_number: int, _frame: FrameType | None) -> None:

@@ -13,11 +13,13 @@ from pydantic import ValidationError
 from cluster import endpoint
 from cluster.console import Console
 from cluster.session import LOCAL, Session, connect, target_of
+from serving.app import require_room
 from serving.config import attach_environment
-from serving.registry import Registry, Release
+from serving.registry import CHAMPION, Registry, Release
 from training import pipeline
 from training.config import Experiment
 from training.errors import ConfigError
+from training.package.errors import PackageError
 from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, Manifest
 from training.package.read import read_manifest
 from training.package.serve_config import ServeConfig
@@ -54,8 +56,11 @@ class Place:
     @contextlib.contextmanager
     def work(self, experiment: Experiment, progress: Progress, command: str) -> Iterator[tuple[Work, Session]]:
         """The run's folder, open and ours alone, and a Ray to work on. The folder first: it fails sooner."""
-        with working(experiment, progress, command, str(self.code_folder.resolve())) as work, self.session() as session:
-            yield work, session
+        with working(experiment, progress, command, str(self.code_folder.resolve())) as work:
+            if not work.run.journal.last("data"):
+                _ = work.prepared  # a table that cannot be used is then said at once, not after Ray's start
+            with self.session() as session:
+                yield work, session
 
 
 def train(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
@@ -108,6 +113,7 @@ def run(experiment: Experiment, progress: Progress, place: Place, keep_serving: 
     if place.is_local:
         endpoint.require_free_port(experiment.serve)
     with place.work(experiment, progress, "run") as (work, session):
+        require_room(experiment.serve)  # before the long work, not after it
         manifest = pipeline.run_all(work)
         release = register(work, manifest)
         url = serve_and_ask(work, session, release, keep_serving)
@@ -130,13 +136,24 @@ def register(work: Work, manifest: Manifest) -> Release:
     """The package as the newest release and champion of its name; one that is registered already stays what it is."""
     registry = registry_of(work.experiment.storage)
     name = work.experiment.model_name
+    release = _release_with(registry, name, manifest)
     earlier = work.run.journal.last("registered")
-    if earlier and earlier["sha256"] == manifest.sha256:
-        return registry.resolve(f"{name}@{earlier['version']}")
+    if release and earlier and earlier["sha256"] == manifest.sha256:
+        return release
     work.progress.stage("register", name)
-    release = registry.set_alias(registry.register(name, work.run.package, work.experiment.name), "champion")
+    release = release or registry.register(name, work.run.package, work.experiment.name)
+    release = registry.set_alias(release, CHAMPION)
     work.run.journal.append("registered", name=name, version=release.version, sha256=manifest.sha256)
     return release
+
+
+def _release_with(registry: Registry, name: str, manifest: Manifest) -> Release | None:
+    """The release that holds this very package, if there is one."""
+    for release in registry.releases(name):
+        with contextlib.suppress(PackageError):  # an altered one is refused where it is used; it must not stop others
+            if read_manifest(release.package).sha256 == manifest.sha256:
+                return release
+    return None
 
 
 def registry_of(storage: str) -> Registry:
@@ -169,10 +186,8 @@ def release_of(model: str, storage: str) -> Release:
     if not (folder / MANIFEST_FILE).exists():
         return registry.resolve(model)
     manifest = read_manifest(folder)
-    for release in registry.releases(manifest.name):
-        if read_manifest(release.package).sha256 == manifest.sha256:
-            return release
-    return registry.register(manifest.name, folder, manifest.lineage.run)
+    release = _release_with(registry, manifest.name, manifest)
+    return release or registry.register(manifest.name, folder, manifest.lineage.run)
 
 
 def serve_config_of(package: Path, host: str | None = None, port: int | None = None) -> ServeConfig:

@@ -29,12 +29,12 @@ def deploy(release: Release, config: ServeConfig, timeout_s: float = 120.0) -> s
 
     Raises:
         PackageError: the package is altered, or answers its golden rows otherwise on this machine.
-        NotEnoughResources: no node of the cluster, now or at its largest, holds one replica.
+        NotEnoughResources: the cluster, now or at its largest, cannot hold the fewest replicas asked for.
         DeployError: a replica did not start, with its own reason, or not in time.
     """
     # Before anything that runs is touched: Serve would take the old replicas down for new ones that never start.
     Predictor.load(release.package).self_test()
-    _require_room(config)
+    require_room(config)
     start_release(release, config, timeout_s)
     return f"{endpoint_url(config)}{model_path(release.name)}"
 
@@ -125,17 +125,41 @@ def cause(message: str) -> str:
     return " ".join(message.split()) or "Serve gives no reason"
 
 
-def _require_room(config: ServeConfig) -> None:
-    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    largest = max([*nodes, *_declared_cpus()], default=0.0)
-    if config.cpus_per_replica > largest:
+def require_room(config: ServeConfig) -> None:
+    """Raise NotEnoughResources, with the most that fits, when the cluster can never hold the fewest replicas asked for.
+
+    Replicas of other models are not counted: they may leave.
+    """
+    running = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    declared = _declared_cpus(config.replicas.min)
+    fitting = max(_num_fitting(running, config), _num_fitting(declared, config))
+    if fitting >= config.replicas.min:
+        return
+    if fitting == 0:
+        largest = max([*running, *declared], default=0.0)
         raise NotEnoughResources(
             f"serve.cpus_per_replica={config.cpus_per_replica:g} fits on no node: the largest has {largest:g} CPUs",
             f"--set serve.cpus_per_replica={largest:g}",
         )
+    raise NotEnoughResources(
+        f"serve.replicas.min={config.replicas.min} of {config.cpus_per_replica:g} CPU each can never start here: "
+        f"the cluster has {sum(running):g} CPU on {len(running)} node(s)",
+        f"at most {fitting} fit: --set serve.replicas.min={fitting}",
+    )
 
 
-def _declared_cpus() -> list[float]:
-    """CPUs of the nodes that an autoscaling cluster may add."""
+def _num_fitting(nodes: list[float], config: ServeConfig) -> int:
+    """How many replicas nodes of these CPUs hold, each whole on one node."""
+    return sum(int(cpus / config.cpus_per_replica + 1e-9) for cpus in nodes)
+
+
+def _declared_cpus(enough: int) -> list[float]:
+    """CPUs of each node that an autoscaling cluster could have at its largest; no more than `enough` of each type."""
     cluster = ray._private.state.state.get_cluster_config()
-    return [group.resources.get("CPU", 0.0) for group in cluster.node_group_configs] if cluster is not None else []
+    groups = cluster.node_group_configs if cluster is not None else []
+    # A negative count means no limit.
+    return [
+        group.resources.get("CPU", 0.0)
+        for group in groups
+        for _ in range(enough if group.max_count < 0 else min(group.max_count, enough))
+    ]

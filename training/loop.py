@@ -63,7 +63,7 @@ class Trainer:
         )
         self.steps_per_epoch = math.ceil(len(train) / config.global_batch_size)
         self.epoch = 0  # epochs done
-        self.best_epoch, self.best_score = 0, math.nan
+        self.best_epoch, self.best_score, self.best_loss = 0, math.nan, math.nan
         self._best_model: dict[str, Tensor] = {}
 
     @property
@@ -144,9 +144,12 @@ class Trainer:
 
     def _remember_best(self, metrics: Mapping[str, float]) -> None:
         score = metrics[f"validation/{self.metric}"]
+        loss = metrics["validation/log_loss" if self.facts.task == "classification" else "validation/rmse"]
         stopping = self.config.early_stopping
-        if is_better(score, self.best_score, self.mode, stopping.min_delta if stopping else 0.0):
-            self.best_epoch, self.best_score = self.epoch, score
+        # On a small validation part many epochs share the best accuracy; the first of them is the least settled one.
+        settles = score == self.best_score and is_better(loss, self.best_loss, "min")
+        if settles or is_better(score, self.best_score, self.mode, stopping.min_delta if stopping else 0.0):
+            self.best_epoch, self.best_score, self.best_loss = self.epoch, score, loss
             self._best_model = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def checkpoint(self) -> Checkpoint:
@@ -156,7 +159,12 @@ class Trainer:
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "best": {"epoch": self.best_epoch, "score": self.best_score, "model": self._best_model},
+            "best": {
+                "epoch": self.best_epoch,
+                "score": self.best_score,
+                "loss": self.best_loss,
+                "model": self._best_model,
+            },
             "data_fingerprint": self.facts.fingerprint,
         }
 
@@ -171,7 +179,8 @@ class Trainer:
         self.model.load_state_dict(checkpoint["model"])
         self._optimizer.load_state_dict(checkpoint["optimizer"])
         self.epoch, best = checkpoint["epoch"], checkpoint["best"]
-        self.best_epoch, self.best_score, self._best_model = best["epoch"], best["score"], best["model"]
+        self.best_epoch, self.best_score, self.best_loss = best["epoch"], best["score"], best["loss"]
+        self._best_model = best["model"]
 
 
 def run_to_end(trainer: Trainer, session: Session) -> None:

@@ -41,7 +41,10 @@ def init(
     if output is None:
         console.data(text)
         return
-    output.write_text(text, encoding="utf-8")
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror}", "give another file to --output") from error
     console.talk(f"wrote {output}; next: manta check {output}, then manta run {output}")
 
 
@@ -63,7 +66,12 @@ def check(
         if not (schema or explained):
             raise ConfigError("no config given", "manta check experiment.yaml, or --explain, or --schema")
         return
-    experiment = experiment_of(config, overrides)
+    try:
+        experiment = experiment_of(config, overrides)
+    except ConfigError as error:
+        if as_json:
+            console.data({"ok": False, "error": error.message, "hint": error.hint})
+        raise
     if as_json and not (schema or explained):
         console.data({"ok": True, "experiment": experiment.model_dump(mode="json")})
     num_keys = sum(len(part) if isinstance(part, dict) else 1 for part in as_written(experiment).values())

@@ -1,13 +1,16 @@
 """doctor: a command about the machine."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cluster.commands.options import DEFAULT_STORAGE, Address, Json, StorageFolder, Talk, console_of
 
-STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
+if TYPE_CHECKING:
+    from cluster.doctor import Finding
+
 CANNOT = 3
 
 
@@ -26,9 +29,13 @@ def doctor(
     if as_json:
         console.data([vars(finding) for finding in findings])
     else:
-        for finding in findings:
-            console.talk(f"{finding.state:<5} {finding.subject:<12} {finding.text}", style=STYLES[finding.state])
-            if finding.hint:
-                console.talk(f"{'':<18} hint: {finding.hint}")
+        console.data("\n".join(_lines(findings)))
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(CANNOT)
+
+
+def _lines(findings: list["Finding"]) -> Iterator[str]:
+    for finding in findings:
+        yield f"{finding.state:<5} {finding.subject:<12} {finding.text}"
+        if finding.hint:
+            yield f"{'':<18} hint: {finding.hint}"

@@ -8,7 +8,8 @@ import pytest
 from cluster.init_config import config_text
 from training.config import Experiment
 from training.config_file import load_experiment
-from training.errors import DataError
+from training.data.prepare import prepare
+from training.errors import ConfigError, DataError
 
 
 def load(text: str, tmp_path: Path) -> Experiment:
@@ -31,7 +32,7 @@ def test_a_regression_keeps_the_default_metric(tmp_path: Path) -> None:
 def test_markers_row_names_and_a_rare_class_are_noticed(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     lines = [
-        f"id-{i},{draw.normal():.3f},{'?' if i % 9 == 0 else 'ab'[i % 2]},{'bad' if i % 20 == 0 else 'good'}"
+        f"id-{i},{draw.normal():.3f},{'?' if i % 9 == 0 else 'ab'[i % 2]},{'sick' if i % 20 == 0 else 'healthy'}"
         for i in range(400)
     ]
     (tmp_path / "My Table.csv").write_text("\n".join(["key,size,kind,verdict", *lines]))
@@ -43,6 +44,26 @@ def test_markers_row_names_and_a_rare_class_are_noticed(tmp_path: Path) -> None:
     assert experiment.search is not None
     assert experiment.search.metric == "validation/average_precision"
     assert "5.0% of the rows" in text
+
+
+def test_a_rare_class_that_sorts_first_is_not_judged_by_the_average_precision_of_the_other(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,verdict\n" + "".join(f"{i},{'good' if i % 20 else 'bad'}\n" for i in range(400)))
+    search = load(config_text(str(tmp_path / "t.csv"), "verdict"), tmp_path).search
+    assert search is not None
+    assert search.metric == "validation/roc_auc"
+
+
+def test_whole_numbers_kept_as_floats_are_classes_and_the_config_says_so(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,empty,y\n" + "".join(f"{i},,{i % 3}.0\n" for i in range(60)))
+    experiment = load(config_text(str(tmp_path / "t.csv"), "y"), tmp_path)
+    assert experiment.data.task == "classification"
+    assert experiment.data.ignore == ("empty",)
+    assert prepare(experiment.data).facts.labels == ("0", "1", "2")
+
+
+def test_a_name_that_no_config_may_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--name my-exp"):
+        config_text("sklearn:wine", "target", "My Exp")
 
 
 def test_a_file_without_a_header_gets_names(tmp_path: Path) -> None:

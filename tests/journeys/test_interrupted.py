@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.commands import MANTA, environment, processes_of, manta
+from tests.journeys.commands import MANTA, environment, manta, processes_of
 from tests.journeys.test_whole_way import write_flowers
 
 CONFIG = """

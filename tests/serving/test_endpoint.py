@@ -180,6 +180,9 @@ def test_a_replica_that_fits_nowhere_is_an_error_at_once(endpoint: Endpoint) -> 
     greedy = endpoint.config.model_copy(update={"cpus_per_replica": 1000.0})
     with pytest.raises(NotEnoughResources, match=r"fits on no node: the largest has 2 CPUs"):
         deploy(endpoint.adult, greedy)
+    many = endpoint.config.model_copy(update={"replicas": Replicas(min=11, max=11)})
+    with pytest.raises(NotEnoughResources, match=r"at most 10 fit: --set serve\.replicas\.min=10"):
+        deploy(endpoint.adult, many)
 
 
 def test_new_settings_and_a_new_version_take_the_place_of_the_old(endpoint: Endpoint, tmp_path: Path) -> None:

@@ -122,3 +122,14 @@ def test_rate_rises_then_falls_to_nothing() -> None:
     assert rates[:20] == sorted(rates[:20])
     assert rates[20:] == sorted(rates[20:], reverse=True)
     assert rates[-1] < 1e-4
+
+
+def test_of_equal_scores_the_epoch_with_the_lower_loss_is_best(iris: Prepared) -> None:
+    one = trainer(iris, TrainConfig(epochs=9))
+    told = [(0.9, 0.5), (0.9, 0.4), (0.9, 0.6), (0.8, 0.1), (0.91, 0.9)]
+    best = []
+    for epoch, (accuracy, loss) in enumerate(told, 1):
+        one.epoch = epoch
+        one._remember_best({"validation/accuracy": accuracy, "validation/log_loss": loss})
+        best.append(one.best_epoch)
+    assert best == [1, 2, 2, 2, 5]

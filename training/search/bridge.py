@@ -154,6 +154,8 @@ class OptunaBridge(Searcher):
         state, score, cause = _outcome(result, error)
         if cause:
             done.trial.set_user_attr("cause", cause)
+        if score is not None and result is not None:
+            done.trial.set_user_attr("loss", result["loss"])  # decides between equal scores
         self._study.tell(done.trial, score if state == TrialState.COMPLETE else None, state)
         self._num_done += 1
         self._record(done, state, score, cause)
@@ -199,8 +201,8 @@ def best_trial(study: Study) -> FrozenTrial | None:
     for state in (TrialState.COMPLETE, TrialState.PRUNED):
         trials = [trial for trial in study.get_trials(deepcopy=False, states=(state,)) if best_score(trial) is not None]
         if trials:
-            pick = max if study.direction == StudyDirection.MAXIMIZE else min
-            return pick(trials, key=lambda trial: best_score(trial) or 0.0)
+            sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+            return min(trials, key=lambda trial: (sign * (best_score(trial) or 0.0), trial.user_attrs.get("loss", 0.0)))
     return None
 
 

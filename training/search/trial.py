@@ -82,6 +82,7 @@ class TrialActor(tune.Trainable):
         current = metrics.get(f"validation/{self._metric}", trainer.best_score)
         return {
             "score": trainer.best_score,
+            "loss": trainer.best_loss,
             "current": current,
             "epoch": trainer.epoch,
             "seconds": metrics.get("seconds", 0.0),
