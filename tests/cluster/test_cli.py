@@ -47,6 +47,12 @@ def test_help_and_check_load_neither_torch_nor_ray() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_predict_and_models_load_neither_torch_nor_ray() -> None:
+    code = "import sys; import cluster.predict; print([m for m in ('torch', 'ray', 'sklearn') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
+
+
 def test_help_lists_every_command_and_the_exit_codes() -> None:
     said = manta("--help").stdout
     commands = "init check train tune compress run deploy predict report runs models submit status logs stop doctor"

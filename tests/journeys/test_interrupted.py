@@ -55,7 +55,12 @@ def stop_in_mid_search(folder: Path, number: signal.Signals, mark: str) -> tuple
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_search_leaves_no_process_and_goes_on(folder: Path, number: signal.Signals, code: int) -> None:
     mark = f"{number.name}-{folder}"

@@ -40,23 +40,30 @@ def epochs(wanted: Experiment) -> list[int]:
     return [event["epoch"] for event in RunFolder.of(wanted).journal.events("epoch")]
 
 
-def test_killed_worker_ends_with_the_weights_of_an_unbroken_run(ray_2_cpus: None, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def unbroken(ray_2_cpus: None, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    """Two workers, nobody dies: the marker is there already."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    (folder / "died").touch()
+    return run(experiment(folder, "unbroken", dying(folder / "died"), workers=2))
+
+
+def test_killed_worker_ends_with_the_weights_of_an_unbroken_run(unbroken: FitResult, tmp_path: Path) -> None:
     """Rank 1 of 2 is killed in epoch 3 of 4. Same seed and order, so the weights must be equal, not close."""
-    marker, never = tmp_path / "died", tmp_path / "never"
-    never.touch()
+    marker = tmp_path / "died"
     broken = experiment(tmp_path, "broken", dying(marker, rank=1), workers=2)
     result = run(broken)
     assert marker.exists()
     assert epochs(broken) == [1, 2, 3, 4]
-    unbroken = run(experiment(tmp_path, "unbroken", dying(never, rank=1), workers=2))
     assert all(torch.equal(result.weights[name], unbroken.weights[name]) for name in result.weights)
     assert (result.num_workers, result.best_epoch) == (2, unbroken.best_epoch)
 
 
-def test_two_workers_learn_what_one_learns(ray_2_cpus: None, tmp_path: Path) -> None:
-    one, two = (run(experiment(tmp_path, f"w{workers}", workers=workers)) for workers in (1, 2))
-    assert all(torch.allclose(one.weights[name], two.weights[name], atol=1e-5) for name in one.weights)
-    assert one.metrics["validation/accuracy"] == pytest.approx(two.metrics["validation/accuracy"])
+def test_two_workers_learn_what_one_learns(unbroken: FitResult, tmp_path: Path) -> None:
+    (tmp_path / "died").touch()
+    one = run(experiment(tmp_path, "one", dying(tmp_path / "died")))
+    assert all(torch.allclose(one.weights[name], unbroken.weights[name], atol=1e-5) for name in one.weights)
+    assert one.metrics["validation/accuracy"] == pytest.approx(unbroken.metrics["validation/accuracy"])
 
 
 def test_a_workers_error_comes_out_as_one_line(ray_2_cpus: None, tmp_path: Path) -> None:

@@ -135,7 +135,11 @@ class OptunaBridge(Searcher):
         return {TRIAL_KEY: name_of(trial.number), **self._params(trial)}
 
     def _take_up(self, lost: FrozenTrial) -> Trial:
-        return Trial(self._study, lost._trial_id)
+        trial = Trial(self._study, lost._trial_id)
+        for key, distribution in self._distributions.items():
+            # Gives back what was drawn; draws what was not, where the driver died between opening and drawing.
+            trial._suggest(key, distribution)
+        return trial
 
     def _params(self, trial: Trial) -> dict[str, Any]:
         return {key: to_value(dimension, trial.params[key]) for key, dimension in self._search.space.items()}

@@ -15,7 +15,7 @@ from training.data.prepare import prepare
 from training.errors import TrainingFailed
 from training.progress import Silent
 from training.run_folder import RunFolder
-from training.search.bridge import best_score, open_study
+from training.search.bridge import OptunaBridge, best_score, open_study, to_distribution
 from training.search.search import SearchResult, search
 
 
@@ -132,3 +132,19 @@ def test_a_killed_driver_is_followed_by_one_that_goes_on(tmp_path: Path) -> None
     assert again.returncode == 0, again.stderr
     names = [event["trial"] for event in folder.journal.events("trial")]
     assert len(names) == len(set(names)) == done_before + 20
+
+
+def test_a_trial_that_was_opened_but_not_drawn_is_drawn_later(tmp_path: Path) -> None:
+    """The driver can die between the two."""
+    wanted = experiment(tmp_path, "opened")
+    study = open_study(tmp_path / "study.log", wanted.search, "max")
+    study.ask()
+    half = study.ask({"train.peak_lr": to_distribution(wanted.search.space["train.peak_lr"])})
+    journal = RunFolder.of(wanted).journal
+    bridge = OptunaBridge(
+        open_study(tmp_path / "study.log", wanted.search, "max"), wanted.search, {}, journal, Silent()
+    )
+    first, second = bridge.suggest("a"), bridge.suggest("b")
+    assert (first["trial"], second["trial"]) == ("t0000", "t0001")
+    assert set(first) == {"trial", *wanted.search.space}
+    assert second["train.peak_lr"] == half.params["train.peak_lr"]

@@ -1,0 +1,47 @@
+"""Rows of a file to answers, without an endpoint."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.predict import here, read_records
+from tests.packages import write_table_package
+from training.errors import DataError
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[{"age": 1}]', '{"age": 1}', '{\n  "age": 1\n}\n', '{"age": 1}\n\n'],
+    ids=["list", "object", "object over lines", "lines"],
+)
+def test_one_row_in_every_form_of_json(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.json").write_text(text)
+    assert read_records(tmp_path / "rows.json") == [{"age": 1}]
+
+
+def test_objects_one_a_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"age": 1}\n{"age": 2}\n')
+    assert [row["age"] for row in read_records(tmp_path / "rows.jsonl")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"age": 1}\n{"age": }\n', "line 2, column 9"),
+        (b'[{"age": 1},\n {"age"}]', "line 2, column 8"),
+        (b'[{"age": 1}, 7]', "row 2 is 7, must be an object"),
+        (b"7", "row 1 is 7, must be an object"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_place(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "rows.json").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read_records(tmp_path / "rows.json")
+
+
+def test_records_are_answered_by_the_package(tmp_path: Path) -> None:
+    write_table_package(tmp_path / "package")
+    (tmp_path / "rows.jsonl").write_text('{"age": 30, "hours": 40, "city": "Rome"}\n')
+    (answer,) = here(tmp_path / "rows.jsonl", tmp_path / "package")
+    assert set(answer) == {"label", "probabilities"}
