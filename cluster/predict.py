@@ -10,15 +10,14 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from cluster.work import release_of
+from cluster.releases import release_of
 from serving.client import Client
-from serving.predictor import Predictor
+from serving.predictor import Predictor, inputs_of_table
 from serving.protocol.model import records_from_outputs
 from training.config import DataConfig
 from training.data.sources import read_table
 from training.errors import ConfigError, DataError
 from training.package.manifest import InputSpec
-from training.package.transforms import inputs_from_table
 
 Answer = dict[str, Any]
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
@@ -44,7 +43,9 @@ def here(rows: Path, package: Path) -> list[Answer]:
     table = _read_rows(rows, _data_config(package), predictor.manifest.inputs)
     return [
         _plain(row)
-        for row in _records(predictor.predict(_inputs(table, predictor.manifest.inputs)), predictor.manifest.labels)
+        for row in records_from_outputs(
+            predictor.predict(_inputs(table, predictor.manifest.inputs)), predictor.manifest.labels
+        )
     ]
 
 
@@ -63,7 +64,7 @@ def over_http(rows: Path, url: str, model: str | None) -> list[Answer]:
         for start in range(0, table.num_rows, ROWS_PER_REQUEST):
             inputs = _inputs(table.slice(start, ROWS_PER_REQUEST), specs)
             outputs = client.infer(name, inputs, version=version or None)
-            answers += [_plain(row) for row in _records(outputs, tuple(metadata["parameters"]["labels"]))]
+            answers += [_plain(row) for row in records_from_outputs(outputs, tuple(metadata["parameters"]["labels"]))]
         return answers
 
 
@@ -76,17 +77,20 @@ def _specs(metadata: dict[str, Any]) -> tuple[InputSpec, ...]:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON file: a list of objects, or one object a line. Raises DataError with the line."""
+    """Rows of a JSON file: a list of objects, one object, or one object a line. Raises DataError with the line."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if not text.lstrip().startswith("["):
-        return [_record(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
     try:
-        rows = json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
+        if text.lstrip().startswith("["):
+            raise DataError(f"{path} is not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
+        return [_record(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    rows = content if isinstance(content, list) else [content]
     return [row if isinstance(row, dict) else _not_a_record(path, number, row) for number, row in enumerate(rows, 1)]
 
 
@@ -135,17 +139,13 @@ def _read_rows(rows: Path, how: dict[str, Any], specs: tuple[InputSpec, ...]) ->
 
 
 def _inputs(table: pa.Table, specs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:
-    try:
-        return inputs_from_table(table, specs)
-    except KeyError as error:
-        wanted = [name for spec in specs for name in (spec.columns or (spec.name,))]
-        lacking = [name for name in wanted if name not in table.column_names]
+    wanted = [name for spec in specs for name in (spec.columns or (spec.name,))]
+    if lacking := [name for name in wanted if name not in table.column_names]:
         raise DataError(
             f"the rows lack {len(lacking)} of {len(wanted)} columns: {', '.join(lacking[:8])}",
             f"they have: {', '.join(table.column_names[:12])}",
-        ) from error
-    except pa.ArrowInvalid as error:
-        raise DataError(f"a numeric column holds something else: {error}") from error
+        )
+    return inputs_of_table(table, specs)
 
 
 def _only_model(client: Client, url: str) -> str:
@@ -153,10 +153,6 @@ def _only_model(client: Client, url: str) -> str:
     if len(names) != 1:
         raise ConfigError(f"{url} serves {len(names)} models", f"--model, one of: {', '.join(names) or 'none yet'}")
     return names[0]
-
-
-def _records(outputs: dict[str, np.ndarray], labels: tuple[str, ...]) -> list[Answer]:
-    return records_from_outputs(outputs, labels)
 
 
 def _plain(record: Answer) -> Answer:

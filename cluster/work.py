@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from cluster import endpoint
 from cluster.console import Console
+from cluster.releases import registry_of, release_with
 from cluster.session import LOCAL, Session, connect, target_of
 from serving.app import require_room
 from serving.config import attach_environment
@@ -19,16 +20,12 @@ from serving.registry import CHAMPION, Registry, Release
 from training import pipeline
 from training.config import Experiment
 from training.errors import ConfigError
-from training.package.errors import PackageError
-from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, Manifest
-from training.package.read import read_manifest
+from training.package.manifest import EXPERIMENT_FILE, Manifest
 from training.package.serve_config import ServeConfig
 from training.pipeline import Work, working
 from training.progress import Progress
 from training.report.page import write_report
-from training.run_folder import RunFolder, storage_root, to_yaml
-
-REGISTRY_FOLDER = "registry"
+from training.run_folder import RunFolder, to_yaml
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def register(work: Work, manifest: Manifest) -> Release:
     """The package as the newest release and champion of its name; one that is registered already stays what it is."""
     registry = registry_of(work.experiment.storage)
     name = work.experiment.model_name
-    release = _release_with(registry, name, manifest)
+    release = release_with(registry, name, manifest)
     earlier = work.run.journal.last("registered")
     if release and earlier and earlier["sha256"] == manifest.sha256:
         return release
@@ -145,20 +142,6 @@ def register(work: Work, manifest: Manifest) -> Release:
     release = registry.set_alias(release, CHAMPION)
     work.run.journal.append("registered", name=name, version=release.version, sha256=manifest.sha256)
     return release
-
-
-def _release_with(registry: Registry, name: str, manifest: Manifest) -> Release | None:
-    """The release that holds this very package, if there is one."""
-    for release in registry.releases(name):
-        with contextlib.suppress(PackageError):  # an altered one is refused where it is used; it must not stop others
-            if read_manifest(release.package).sha256 == manifest.sha256:
-                return release
-    return None
-
-
-def registry_of(storage: str) -> Registry:
-    """The registry inside a storage folder."""
-    return Registry(storage_root(storage) / REGISTRY_FOLDER)
 
 
 def serve_and_ask(work: Work, session: Session, release: Release, keep_serving: bool) -> str:
@@ -178,16 +161,6 @@ def deploy(release: Release, config: ServeConfig, place: Place, registry: Regist
         endpoint.require_free_port(config)
     with place.session() as session:
         yield endpoint.deploy(session, release, config, registry, stays=not session.is_local)
-
-
-def release_of(model: str, storage: str) -> Release:
-    """The release that a reference means; a package's folder is registered first, if its content is not yet."""
-    registry, folder = registry_of(storage), Path(model)
-    if not (folder / MANIFEST_FILE).exists():
-        return registry.resolve(model)
-    manifest = read_manifest(folder)
-    release = _release_with(registry, manifest.name, manifest)
-    return release or registry.register(manifest.name, folder, manifest.lineage.run)
 
 
 def serve_config_of(package: Path, host: str | None = None, port: int | None = None) -> ServeConfig:

@@ -97,10 +97,18 @@ class Client:
                 method, self.url + path, data=body, headers=headers, timeout=self.timeout_s
             )
         except requests.RequestException as error:
-            raise ClientError(f"{self.url} does not answer: {error}", "is it served? `manta status` tells") from error
+            raise self._no_answer(error) from error
         if response.status_code != HTTPStatus.OK:
             raise ClientError(f"{self.url}{path} answered {response.status_code}: {_reason(response)}")
         return response
+
+    def _no_answer(self, error: requests.RequestException) -> ClientError:
+        match error:
+            case requests.Timeout():
+                return ClientError(f"{self.url} did not answer within {self.timeout_s:g} s")
+            case requests.ConnectionError():
+                return ClientError(f"nothing answers at {self.url}", "`manta deploy` brings an endpoint up")
+        return ClientError(f"{self.url} cannot be asked: {error}", "give it as http://127.0.0.1:8000")
 
 
 def _path(name: str, version: str | None) -> str:

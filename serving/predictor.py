@@ -14,7 +14,7 @@ from serving.protocol.inputs import check_names, inputs_from_records
 from serving.protocol.model import records_from_outputs
 from serving.protocol.tensors import to_float32
 from training.package.errors import PackageError
-from training.package.manifest import Variant
+from training.package.manifest import InputSpec, Variant
 from training.package.read import Package, load_package
 from training.package.runtime import VariantRunner
 from training.package.transforms import FeatureEncoder, inputs_from_table
@@ -76,8 +76,7 @@ class Predictor:
 
         Columns that the model does not take are ignored. Raises BadInput for a missing or unreadable column.
         """
-        inputs = self._inputs_from_table(table)
-        outputs = self.predict(inputs)
+        outputs = self.predict(inputs_of_table(table, self.manifest.inputs))
         if self.manifest.task == "regression":
             return pa.table({"prediction": outputs["prediction"]})
         columns: dict[str, Any] = {"label": pa.array(outputs["label"].tolist(), pa.string())}
@@ -136,22 +135,23 @@ class Predictor:
                     f"{self.package.folder}: golden row {row} is {expected_N[row]!r}, answered {answers_N[row]!r}"
                 )
 
-    def _inputs_from_table(self, table: pa.Table) -> dict[str, np.ndarray]:
-        specs = self.manifest.inputs
-        wanted = [name for spec in specs for name in (spec.columns if spec.kind == "image" else (spec.name,))]
-        check_names([name for name in table.column_names if name in set(wanted)], wanted, "column")
-        if table.num_rows == 0:
-            raise BadInput("the table has no rows")
-        try:
-            inputs = inputs_from_table(table, specs)
-        except pa.ArrowInvalid as error:
-            raise BadInput(f"a numeric column holds something else: {error}") from error
-        for spec in specs:
-            if spec.kind != "categorical":
-                to_float32(f"column {spec.name!r}", inputs[spec.name].ravel())
-            if spec.kind == "image" and np.isnan(inputs[spec.name]).any():
-                raise BadInput(f"{spec.name!r}: an image has no missing pixels")
-        return inputs
+
+def inputs_of_table(table: pa.Table, specs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:
+    """What `Predictor.predict` takes, from a table that may have more columns. Raises BadInput, as for a request."""
+    wanted = [name for spec in specs for name in (spec.columns if spec.kind == "image" else (spec.name,))]
+    check_names([name for name in table.column_names if name in set(wanted)], wanted, "column")
+    if table.num_rows == 0:
+        raise BadInput("the table has no rows")
+    try:
+        inputs = inputs_from_table(table, specs)
+    except pa.ArrowInvalid as error:
+        raise BadInput(f"a numeric column holds something else: {error}") from error
+    for spec in specs:
+        if spec.kind != "categorical":
+            to_float32(f"column {spec.name!r}", inputs[spec.name].ravel())
+        if spec.kind == "image" and np.isnan(inputs[spec.name]).any():
+            raise BadInput(f"{spec.name!r}: an image has no missing pixels")
+    return inputs
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:

@@ -22,12 +22,12 @@ def deploy(
 ) -> None:
     """Serve a release: here until Ctrl-C, on a cluster to stay."""
     console = console_of(talk)
-    from cluster import work
+    from cluster import releases, work
 
-    release = work.release_of(model, storage)
+    release = releases.release_of(model, storage)
     config = work.serve_config_of(release.package, host, port)
     place = work.Place(address, verbose=console.is_verbose)
-    with work.deploy(release, config, place, work.registry_of(storage)) as url:
+    with work.deploy(release, config, place, releases.registry_of(storage)) as url:
         console.data({"url": url, "name": release.name, "version": release.version} if as_json else url)
         work.wait_for_ctrl_c(console, url, place)
 
@@ -73,7 +73,7 @@ def models(
 ) -> None:
     """List releases, aliases and what was deployed when."""
     console = console_of(talk)
-    from cluster.work import registry_of
+    from cluster.releases import registry_of
 
     registry = registry_of(storage)
     if alias is not None:
