@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import ray
 import uvicorn
 from fastapi import FastAPI
 from ray import serve
@@ -43,6 +44,7 @@ class Model:
 
 def run_stock(package: Path, port: int) -> None:
     """Ray Serve with its defaults."""
+    ray.init(address="local")  # not some cluster that a file of the machine still names
     serve.start(http_options={"port": port})
     serve.run(Model.bind(str(package)))
     signal.sigwait({signal.SIGINT})

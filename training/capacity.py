@@ -24,7 +24,10 @@ def require(request: Request) -> None:
         return
     each = f"{request.cpus_each:g} CPU" + (f" and {request.gpus_each:g} GPU" if request.gpus_each else "")
     cpus, gpus = (sum(node.get(kind, 0) for node in running) for kind in ("CPU", "GPU"))
-    smaller = "lower train.cpus_per_worker" + (", or set train.device: cpu" if request.gpus_each else "")
+    most = max((node.get("CPU", 0) for node in running), default=0)
+    smaller = f"--set train.cpus_per_worker={most:g} is the most that one node has"
+    if request.gpus_each:
+        smaller = "--set train.device=cpu trains without GPUs"
     raise CapacityError(
         f"{request.count} worker(s) of {each} each can never start here: "
         f"the cluster has {cpus:g} CPU and {gpus:g} GPU on {len(running)} node(s)",

@@ -200,7 +200,8 @@ class SearchConfig(StrictModel):
     metric: str | None = Field(
         default=None,
         pattern=r"^validation/\w+$",
-        description="score to optimise, validation/<metric>; null: accuracy, or rmse for a regression",
+        description="score to optimise, validation/<metric>; null: accuracy, or rmse for a "
+        "regression. With two classes, roc_auc and average_precision are of the one that sorts last",
     )
     trials: int = Field(default=16, ge=1, description="sets of hyperparameters to try")
     space: dict[str, Dimension] = Field(

@@ -1,5 +1,7 @@
 """Ray Train: one experiment -> workers -> the best weights. Needs a running Ray."""
 
+import logging
+import math
 import os
 import tempfile
 import threading
@@ -30,6 +32,7 @@ from training.progress import Progress
 from training.run_folder import RunFolder
 from training.session import Checkpoint
 
+logger = logging.getLogger(__name__)
 CHECKPOINT_FILE = "checkpoint.pt"
 POLL_S = 0.2
 
@@ -86,11 +89,28 @@ class JournalEpochs(UserCallback):
         Journal(self._path).append("epoch", epoch=epoch, metrics=numbers, seconds=seconds)
 
 
-def train_worker(task: dict[str, Any]) -> None:
-    """Runs on every worker: build, resume, train to the end."""
+def train_worker(task: dict[str, Any]) -> UserError | None:
+    """Runs on every worker: build, resume, train to the end.
+
+    An error of its own is given back, not raised: Ray would start the workers again, to fail the same way. Only
+    with peers, which wait for this worker, must one that they do not share be raised.
+    """
+    session = TrainWorkerSession()
+    try:
+        _train(task, session)
+    except UserError as error:  # every rank has the same one
+        return error
+    except Exception as error:
+        if session.world_size > 1:
+            raise
+        logger.exception("training failed")
+        return _in_one_line(f"worker {session.rank}", error)
+    return None
+
+
+def _train(task: dict[str, Any], session: TrainWorkerSession) -> None:
     experiment = Experiment.model_validate(task["experiment"])
     facts, train, validation = ray.get(task["data"])
-    session = TrainWorkerSession()
     inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
     model = build_model(experiment.model, inputs, experiment.train.seed, task["code_path"])
     trainer = Trainer(experiment.train, model, facts, train, validation, session, task["metric"])
@@ -126,14 +146,15 @@ def fit(
     # Ray Train looks for reports this often; its own 2 s make short epochs wait for it.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     use_gpu = uses_gpu(experiment)
-    require(Request(train.min_workers, train.cpus_per_worker, 1.0 if use_gpu else 0.0))
+    require_workers(experiment)
     # Ray Train V2 takes a pair for elastic training; the types that it ships are those of V1.
     is_fixed = train.min_workers == train.max_workers
     num_workers: Any = train.max_workers if is_fixed else (train.min_workers, train.max_workers)
     callbacks: list[Any] = [JournalEpochs(run.journal.path)]
     data: tuple[Facts, Part, Part] = (prepared.facts, prepared.train, prepared.validation)
+    worker: Any = train_worker  # V2 hands back what it returns; the types that Ray ships know nothing of it
     trainer = TorchTrainer(
-        train_worker,
+        worker,
         train_loop_config={
             "experiment": as_written(experiment),
             "data": ray.put(data),  # once a node, shared by its workers without a copy
@@ -155,16 +176,25 @@ def fit(
             callbacks=callbacks,
         ),
     )
-    result = _wait(trainer, run.journal, train.epochs, progress)
+    result: Any = _wait(trainer, run.journal, train.epochs, metric, progress)
+    if result.return_value is not None:
+        raise result.return_value
     if result.checkpoint is None:
         raise TrainingFailed("training ended without a checkpoint", f"see the logs; the run is in {run.path}")
     path = result.checkpoint.path
     best_epoch = read_checkpoint(Path(path))["best"]["epoch"]
-    scores = next(
-        event["metrics"] for event in reversed(list(run.journal.events("epoch"))) if event["epoch"] == best_epoch
-    )
+    if best_epoch == 0:
+        raise TrainingFailed(f"validation/{metric} was NaN in every epoch", "set search.metric to another score")
+    epochs = [event for event in run.journal.events("epoch") if event["epoch"] == best_epoch]
+    scores = _numbers(epochs[-1]["metrics"])
     num_workers = int(scores.pop("num_workers"))
     return best_of_checkpoint(path, scores, num_workers)
+
+
+def require_workers(experiment: Experiment) -> None:
+    """Raise CapacityError when the cluster can never hold the training's workers."""
+    train = experiment.train
+    require(Request(train.min_workers, train.cpus_per_worker, 1.0 if uses_gpu(experiment) else 0.0))
 
 
 def uses_gpu(experiment: Experiment) -> bool:
@@ -180,7 +210,9 @@ def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpo
     return checkpoint
 
 
-def _wait(trainer: TorchTrainer, journal: Journal, num_epochs: int, progress: Progress) -> ray.train.Result:
+def _wait(
+    trainer: TorchTrainer, journal: Journal, num_epochs: int, metric: str, progress: Progress
+) -> ray.train.Result:
     """Fit in a thread and show epochs meanwhile.
 
     In the main thread Ray Train would take over Ctrl-C and leave by sys.exit(0), as if all were well.
@@ -200,7 +232,9 @@ def _wait(trainer: TorchTrainer, journal: Journal, num_epochs: int, progress: Pr
         alive = thread.is_alive()
         epochs = list(journal.events("epoch"))
         for event in epochs[seen:]:
-            progress.epoch(event["epoch"], num_epochs, event["metrics"])
+            metrics = _numbers(event["metrics"])
+            decides = {name: metrics[name] for name in ("train/loss", f"validation/{metric}")}
+            progress.epoch(event["epoch"], num_epochs, decides | metrics)  # the first two are shown
         seen = len(epochs)
         if not alive:
             break
@@ -208,6 +242,11 @@ def _wait(trainer: TorchTrainer, journal: Journal, num_epochs: int, progress: Pr
     if error := outcome.get("error"):
         raise root_cause(error) from error
     return outcome["result"]
+
+
+def _numbers(metrics: dict[str, float | None]) -> dict[str, float]:
+    """As the journal wrote them: it has null where a score was NaN."""
+    return {name: math.nan if value is None else value for name, value in metrics.items()}
 
 
 def root_cause(error: BaseException) -> UserError:
@@ -221,6 +260,10 @@ def root_cause(error: BaseException) -> UserError:
         cause = inner
     if isinstance(cause, UserError):
         return cause
+    return _in_one_line(who, cause)
+
+
+def _in_one_line(who: str, cause: BaseException) -> TrainingFailed:
     text = " ".join(str(cause).split()) or "no message"
     return TrainingFailed(
         f"{who} failed: {type(cause).__name__}: {text[:500]}",

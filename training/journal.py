@@ -1,9 +1,10 @@
 """The append-only record of a run: what happened, one JSON object a line. Resume and report read it."""
 
 import json
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ class Journal:
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and force it to disk, so that a killed driver cannot have forgotten it."""
-        line = json.dumps({"event": event, "time": time.time(), **fields}, default=str)
+        line = json.dumps(_finite({"event": event, "time": time.time(), **fields}), default=str)
         with self.path.open("ab+") as file:
             if file.tell() and not _ends_with_newline(file):
                 line = "\n" + line  # the writer before us died in mid-line: leave its stump on a line of its own
@@ -44,6 +45,15 @@ class Journal:
         for event in self.events(kind):
             found = event
         return found
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; a reader would stumble over the words that Python writes."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _ends_with_newline(file: Any) -> bool:

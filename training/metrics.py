@@ -3,7 +3,9 @@
 Shape letters: N rows, K classes.
 """
 
+import math
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ class Scores:
     def __init__(self, task: Task, num_classes: int, device: torch.device | str = "cpu") -> None:
         self._task = task
         self._binary = num_classes == 2
+        self._num_rows = 0
         self._metrics = MetricCollection(_build(task, num_classes), compute_groups=False).to(device)
         self._log_loss = MeanMetric().to(device) if task == "classification" else None
 
@@ -38,6 +41,7 @@ class Scores:
             scores: probabilities (N, K), or predictions (N,) for a regression.
             target_N: class ids, or values.
         """
+        self._num_rows += len(target_N)
         if self._log_loss is not None:
             picked_N = scores.gather(1, target_N[:, None])[:, 0].clamp_min(1e-12)
             self._log_loss.update(-picked_N.log())
@@ -50,12 +54,17 @@ class Scores:
         with warnings.catch_warnings():
             # A part without one of the classes has no AUC for it; torchmetrics says so on every call.
             warnings.filterwarnings("ignore", message=".*(No positive samples|No negative samples).*")
-            values = {name: float(metric.compute()) for name, metric in self._metrics.items()}
+            values = {name: self._value(name, metric) for name, metric in self._metrics.items()}
         self._metrics.reset()
+        self._num_rows = 0
         if self._log_loss is not None:
             values["log_loss"] = float(self._log_loss.compute())
             self._log_loss.reset()
         return values
+
+    def _value(self, name: str, metric: Any) -> float:
+        is_undefined = name == "r2" and self._num_rows < 2  # where torchmetrics raises
+        return math.nan if is_undefined else float(metric.compute())
 
 
 def _build(task: Task, num_classes: int) -> dict[str, Metric | MetricCollection]:
@@ -75,7 +84,7 @@ def _build(task: Task, num_classes: int) -> dict[str, Metric | MetricCollection]
 
 
 def held_out_scores(task: Task, scores: np.ndarray, target_N: np.ndarray) -> dict[str, float]:
-    """All scores of one set of predictions, in one call. Shapes as in `Scores.update`."""
+    """All scores of one set of predictions that exist for it, in one call. Shapes as in `Scores.update`."""
     collector = Scores(task, scores.shape[1] if task == "classification" else 0)
     collector.update(torch.from_numpy(np.ascontiguousarray(scores)), torch.from_numpy(np.ascontiguousarray(target_N)))
-    return collector.compute()
+    return {name: value for name, value in collector.compute().items() if math.isfinite(value)}

@@ -20,7 +20,7 @@ from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.prepare import Prepared, prepare
 from training.errors import ConfigError, StorageError
-from training.fit import FitResult, best_of_checkpoint, fit
+from training.fit import FitResult, best_of_checkpoint, fit, require_workers
 from training.metric_names import METRIC_MODES, default_metric, metrics_of
 from training.metrics import held_out_scores
 from training.models import ModelInputs, build_model
@@ -93,6 +93,9 @@ def working(experiment: Experiment, progress: Progress, command: str, code_path:
             raise
         except KeyboardInterrupt:
             run.journal.append("failed", stage=command, message="stopped by hand")
+            raise
+        except Exception as error:
+            run.journal.append("failed", stage=command, message=f"{type(error).__name__}: {error}")
             raise
 
 
@@ -177,6 +180,7 @@ def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manif
 
 def run_all(work: Work) -> Manifest:
     """From the table to the package."""
+    require_workers(work.experiment)  # now, and not after the whole search
     found = tune(work) if work.experiment.search else None
     fitted = train(work, found)
     if found:

@@ -38,6 +38,8 @@ def copy(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     for pid in processes_of(str(tmp_path)):
         os.kill(pid, signal.SIGKILL)
+    # `ray start` named its cluster here, and `ray.init()` of whoever comes next would wait for it.
+    Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
 
 
 def run(copy: Path, *command: str) -> str:

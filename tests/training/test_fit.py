@@ -67,7 +67,7 @@ def test_two_workers_learn_what_one_learns(unbroken: FitResult, tmp_path: Path) 
 
 
 def test_a_workers_error_comes_out_as_one_line(ray_2_cpus: None, tmp_path: Path) -> None:
-    failing = experiment(tmp_path, "failing", {"target": "tests.training.nets:Raises"}, max_failures=0)
+    failing = experiment(tmp_path, "failing", {"target": "tests.training.nets:Raises"})
     with pytest.raises(TrainingFailed, match="worker 0 failed: RuntimeError: width 0 is below 10"):
         run(failing)
 

@@ -22,3 +22,10 @@ def test_a_line_cut_off_by_a_crash_costs_itself_only(tmp_path: Path) -> None:
         file.write('{"event": "epoch", "epo')
     journal.append("epoch", epoch=3)
     assert [event["epoch"] for event in journal.events("epoch")] == [1, 3]
+
+
+def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("epoch", metrics={"loss": float("nan"), "curve": [1.0, float("inf")]})
+    assert "NaN" not in journal.path.read_text()
+    assert journal.last("epoch")["metrics"] == {"loss": None, "curve": [1.0, None]}

@@ -149,6 +149,11 @@ def _read_file(filesystem: pafs.FileSystem, path: str, data: DataConfig) -> pa.T
             "data.format, data.delimiter, data.names and data.missing say how a file is read",
         ) from error
     _refuse_repeated_columns(table, path)
+    if unreadable := [field.name for field in table.schema if pa.types.is_binary(field.type)]:
+        raise DataError(
+            f"{path}: the column {', '.join(unreadable)} is not UTF-8 text",
+            "save the file as UTF-8, or use data.ignore",
+        )
     return table
 
 

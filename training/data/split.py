@@ -51,8 +51,9 @@ def split_rows(num_rows: int, strata: np.ndarray | None, config: SplitConfig, nu
 
 def _cut(rows: np.ndarray, strata: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     num_classes = len(np.unique(strata)) if strata is not None else 1
-    # Each class needs a row on both sides, so small tables get a larger share than asked for.
-    num_held = max(round(len(rows) * share), num_classes)
+    # Each class needs a row on both sides, so small tables get a larger share than asked for;
+    # fewer than two rows have no variance to explain.
+    num_held = max(round(len(rows) * share), num_classes, 2)
     if len(rows) - num_held < num_classes:
         raise DataError(
             f"{len(rows)} rows are too few to divide: {num_held} held out leave {len(rows) - num_held} to train on",

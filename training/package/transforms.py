@@ -13,8 +13,8 @@ import pyarrow as pa
 from training.package.manifest import InputSpec
 from training.package.shapes import StoredModel
 
-# Numbers further than this many scales from the mean count as just that far. Dynamic int8 takes one scale for a whole
-# batch, so one absurd value would spoil every answer in it; and one near float32's end would overflow to NaN.
+# Numbers further than this many scales from the mean count as just that far. Int8 takes one scale for a whole row,
+# so one absurd value would drown the others in it; and one near float32's end would overflow to NaN.
 MAX_SCALES = 20.0
 
 MISSING_CODE, UNKNOWN_CODE, FIRST_CODE = 0, 1, 2  # categorical codes: the vocabulary starts at 2

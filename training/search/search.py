@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,6 +79,8 @@ def search(
             metric=metric,
             folder=str(run.trials),
             code_path=code_path,
+            data_base=str(Path.cwd()),
+            use_gpu=resources["gpu"] > 0,
         )
         bridge = OptunaBridge(study, config, _own_values(experiment, config), run.journal, progress)
         _run_trials(tune.with_resources(trainable, resources), bridge, experiment, config, study, run, resources)

@@ -29,11 +29,13 @@ class TrialActor(tune.Trainable):
     """
 
     def setup(  # type: ignore[override]  # tune.with_parameters gives what comes after `config`
-        self, config: dict[str, Any], experiment: dict[str, Any], data: Data, metric: str, folder: str, code_path: str
-    ) -> None:
+        self, config: dict[str, Any], experiment: dict[str, Any], data: Data, metric: str, folder: str, code_path: str,
+        data_base: str, use_gpu: bool,
+    ) -> None:  # fmt: skip
         """Once an actor. The data comes through the object store, so trials of one node share it."""
         self._base = Experiment.model_validate(experiment)
         self._data, self._metric, self._folder, self._code_path = data, metric, Path(folder), code_path
+        self._data_base, self._device = Path(data_base), torch.device("cuda" if use_gpu else "cpu")
         torch.set_num_threads(max(1, int(self._base.train.cpus_per_worker)))
         self._begin(config)
 
@@ -63,9 +65,9 @@ class TrialActor(tune.Trainable):
         experiment = apply_overrides(self._base, self._params)
         facts, train, validation = self._data
         if any(key.startswith("data.") for key in self._params):
-            prepared = prepare(experiment.data)
+            prepared = prepare(experiment.data, self._data_base)  # Tune has moved this process to a folder of its own
             facts, train, validation = prepared.facts, prepared.train, prepared.validation
-        session = PlainSession(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        session = PlainSession(device=self._device)
         inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
         model = build_model(experiment.model, inputs, experiment.train.seed, self._code_path)
         trainer = Trainer(experiment.train, model, facts, train, validation, session, self._metric)

@@ -66,6 +66,7 @@ def test_files_of_whole_and_broken_numbers_join(tmp_path: Path) -> None:
         (b"a,y\n1,2\n1,2,3\n", "Expected 2 columns, got 3"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "cannot be read as CSV"),
         (b"a,a\n1,2\n", "more than once"),
+        ("a,y\n1,caf\u00e9\n".encode("latin-1"), "the column y is not UTF-8 text"),
     ],
 )
 def test_bad_csv_says_what_is_wrong(tmp_path: Path, content: bytes, said: str) -> None:

@@ -103,6 +103,17 @@ def test_a_killed_actor_costs_no_trial(ray_2_cpus: None, tmp_path: Path) -> None
     assert found.num_complete + found.num_pruned == 3
 
 
+def test_data_settings_can_be_searched_from_a_relative_source(
+    ray_2_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune moves a trial's process to another folder, where a relative path would lead nowhere."""
+    (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
+    monkeypatch.chdir(tmp_path)
+    data = {"source": "t.csv", "target": "y"}
+    wanted = experiment(tmp_path, "relative", 2, {"data.split.seed": {"choice": [0, 1]}}, data=data)
+    assert run(wanted).num_failed == 0
+
+
 DRIVER = """
 import sys, ray
 from tests.training.search.test_search import experiment, run
