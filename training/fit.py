@@ -142,25 +142,31 @@ def fit(
         CapacityError: the cluster can never hold the workers.
         TrainingFailed: a worker's error when restarts run out, said in one line.
     """
-    train = experiment.train
+    require_workers(experiment)
+    data: tuple[Facts, Part, Part] = (prepared.facts, prepared.train, prepared.validation)
+    task = {
+        "experiment": as_written(experiment),
+        "data": ray.put(data),  # once a node, shared by its workers without a copy
+        "metric": metric,
+        "code_path": code_path,
+    }
+    trainer = _make_trainer(experiment, task, run, name)
+    result = _wait(trainer, run.journal, experiment.train.epochs, metric, progress)
+    return _fit_result(result, run, metric)
+
+
+def _make_trainer(experiment: Experiment, task: dict[str, Any], run: RunFolder, name: str) -> TorchTrainer:
+    """Our settings as Ray's. V2 takes and gives more than the types say that Ray ships, which are those of V1."""
     # Ray Train looks for reports this often; its own 2 s make short epochs wait for it.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    use_gpu = uses_gpu(experiment)
-    require_workers(experiment)
-    # Ray Train V2 takes a pair for elastic training; the types that it ships are those of V1.
+    train, use_gpu = experiment.train, uses_gpu(experiment)
     is_fixed = train.min_workers == train.max_workers
     num_workers: Any = train.max_workers if is_fixed else (train.min_workers, train.max_workers)
     callbacks: list[Any] = [JournalEpochs(run.journal.path)]
-    data: tuple[Facts, Part, Part] = (prepared.facts, prepared.train, prepared.validation)
-    worker: Any = train_worker  # V2 hands back what it returns; the types that Ray ships know nothing of it
-    trainer = TorchTrainer(
+    worker: Any = train_worker
+    return TorchTrainer(
         worker,
-        train_loop_config={
-            "experiment": as_written(experiment),
-            "data": ray.put(data),  # once a node, shared by its workers without a copy
-            "metric": metric,
-            "code_path": code_path,
-        },
+        train_loop_config=task,
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=num_workers,
@@ -176,7 +182,10 @@ def fit(
             callbacks=callbacks,
         ),
     )
-    result: Any = _wait(trainer, run.journal, train.epochs, metric, progress)
+
+
+def _fit_result(result: Any, run: RunFolder, metric: str) -> FitResult:
+    """The best epoch of what Ray gave back, or the worker's error in it."""
     if result.return_value is not None:
         raise result.return_value
     if result.checkpoint is None:
