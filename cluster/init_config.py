@@ -8,7 +8,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from training.config import NAME_PATTERN, DataConfig, SplitConfig
+from training.config import NAME_PATTERN
+from training.data.config import DataConfig, SplitConfig
 from training.data.sources import read_table
 from training.data.table import MAX_WHOLE_NUMBER_CLASSES, Schema, infer_schema
 from training.errors import ConfigError, DataError

@@ -14,7 +14,7 @@ from cluster.releases import release_of
 from serving.client import Client
 from serving.predictor import Predictor, inputs_of_table
 from serving.protocol.model import records_from_outputs
-from training.config import DataConfig
+from training.data.config import DataConfig
 from training.data.sources import read_table
 from training.errors import ConfigError, DataError
 from training.package.manifest import InputSpec

@@ -8,71 +8,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from training.data.config import DataConfig
 from training.metric_names import METRIC_MODES
 from training.package.serve_config import ServeConfig
 from training.package.shapes import StrictModel
 from training.search.space import Dimension
 
-ColumnKind = Literal["numeric", "categorical"]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # safe as a folder, in a URL and as a Ray name
-
-
-class SplitConfig(StrictModel):
-    """How rows are divided. The ids of each part are stored with the run."""
-
-    validation: float = Field(default=0.15, gt=0, lt=1, description="share of the rows that judges trials and epochs")
-    test: float = Field(
-        default=0.15, gt=0, lt=1, description="share held out to the end; unused when data.test names a source"
-    )
-    stratify: bool = Field(default=True, description="keep the share of each class equal in every part")
-    seed: int = Field(default=0, ge=0, description="seed of the division")
-
-    @model_validator(mode="after")
-    def _leaves_training_rows(self) -> Self:
-        if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation={self.validation} and test={self.test} leave no training rows; "
-                "together they must stay below 1"
-            )
-        return self
-
-
-class DataConfig(StrictModel):
-    """Where the table is and how to read it."""
-
-    source: str = Field(
-        description="sklearn:<name>, or a CSV or Parquet file, folder or glob; a local path or a pyarrow filesystem URI"
-    )
-    test: str | None = Field(default=None, description="a separate source of held-out rows, read like `source`")
-    target: str = Field(description="the column to predict")
-    task: Literal["auto", "classification", "regression"] = Field(
-        default="auto", description="auto: text, booleans and few whole numbers are classes, other numbers a regression"
-    )
-    format: Literal["auto", "csv", "parquet"] = Field(default="auto", description="auto goes by the file's ending")
-    delimiter: str = Field(default=",", min_length=1, max_length=1, description="CSV field separator")
-    names: tuple[str, ...] | None = Field(default=None, description="column names of a CSV file without a header line")
-    missing: tuple[str, ...] = Field(
-        default=("", "NA", "N/A", "NaN", "nan", "null", "NULL"), description="texts that mean a missing value"
-    )
-    columns: dict[str, ColumnKind] = Field(
-        default={}, description="kinds of columns where the inferred ones are wrong: numeric or categorical"
-    )
-    ignore: tuple[str, ...] = Field(default=(), description="columns to leave out")
-    rename_labels: dict[str, str] = Field(
-        default={}, description="target values to read as another, for sources that spell them differently"
-    )
-    image_shape: tuple[int, int, int] | None = Field(
-        default=None, description="read the feature columns as pixels of one image: [channels, height, width]"
-    )
-    split: SplitConfig = Field(default=SplitConfig(), description="train, validation and test parts")
-
-    @field_validator("names")
-    @classmethod
-    def _names_are_distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        twice = sorted({name for name in names or () if (names or ()).count(name) > 1})
-        if twice:
-            raise ValueError(f"names {', '.join(twice)} stand more than once")
-        return names
 
 
 class MlpConfig(StrictModel):
@@ -143,6 +85,74 @@ class Workers(StrictModel):
         return self
 
 
+class LossConfig(StrictModel):
+    """What training makes small."""
+
+    kind: Literal["cross_entropy", "focal"] = Field(
+        default="cross_entropy",
+        description="of a classification; focal: rows that are right already count less (Lin et al. 2017)",
+    )
+    gamma: float = Field(default=2.0, ge=0, description="focal: how much less; 0 is cross_entropy")
+
+
+class ImbalanceConfig(StrictModel):
+    """For classes that are rare. Only training rows are weighted, drawn or made; never those that judge."""
+
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(ge=0)]] | None = Field(
+        default=None, description="balanced: a class counts as much as any other; or label -> weight of its rows"
+    )
+    sampling: Literal["balanced"] | None = Field(
+        default=None, description="balanced: every class is drawn equally often in an epoch"
+    )
+    resample: Literal["oversample", "undersample", "smote"] | None = Field(
+        default=None,
+        description="before training: repeat rare rows, leave out common ones, or make new rows between neighbours "
+        "(SMOTE; SMOTE-NC where there are categories)",
+    )
+    ratio: float = Field(
+        default=1.0, gt=0, le=1, description="resample: rows of a rarer class, as a share of the most common one's"
+    )
+    threshold: Literal["f1", "balanced_accuracy", "mcc"] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="of two classes: probability from which the positive label is given, or the score that it is "
+        "tuned for on the validation rows; null: the more probable label",
+    )
+
+
+class AugmentConfig(StrictModel):
+    """Changed copies of the rows, made on the batch. The same for the same seed, epoch and row, whoever computes it."""
+
+    flip: Literal["none", "horizontal", "vertical", "both"] = Field(
+        default="none", description="images: mirrored at random along these directions"
+    )
+    shift: float = Field(default=0.0, ge=0, le=0.5, description="images: moved by up to this share of their size")
+    rotate_degrees: float = Field(default=0.0, ge=0, le=180, description="images: turned by up to this angle")
+    crop: float = Field(default=0.0, ge=0, lt=1, description="images: up to this share cut off, the rest enlarged")
+    erase: float = Field(default=0.0, ge=0, lt=1, description="images: a rectangle of up to this share is blanked")
+    noise: float = Field(default=0.0, ge=0, description="images and numbers: normal noise, in scales of the input")
+    feature_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="tables: inputs replaced by their mean, or by unknown"
+    )
+    mixup: float = Field(
+        default=0.0, ge=0, description="alpha of mixing a row with another (Zhang et al. 2018); 0: off"
+    )
+    cutmix: float = Field(
+        default=0.0, ge=0, description="images: alpha of pasting a rectangle of another (Yun et al. 2019); 0: off"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is changed at all."""
+        return self != AugmentConfig()
+
+
+class EnsembleConfig(StrictModel):
+    """Several models as one: each learns from its own bootstrap of class-balanced rows, and the mean answers."""
+
+    members: int = Field(ge=2, le=64, description="models in it")
+    balanced: bool = Field(default=True, description="draw every class equally often; only for a classification")
+
+
 class TrainConfig(StrictModel):
     """One training run. Sizes count all workers together unless the name says `worker`."""
 
@@ -154,6 +164,9 @@ class TrainConfig(StrictModel):
     )
     weight_decay: float = Field(default=1e-2, ge=0, description="AdamW weight decay")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of a label spread over all classes")
+    loss: LossConfig = Field(default=LossConfig(), description="what training makes small")
+    imbalance: ImbalanceConfig = Field(default=ImbalanceConfig(), description="for classes that are rare")
+    augment: AugmentConfig = Field(default=AugmentConfig(), description="changed copies of the training rows")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     seed: int = Field(default=0, ge=0, description="seed of weights, sample order and dropout")
     early_stopping: EarlyStopping | None = Field(default=EarlyStopping(), description="null trains every epoch")
@@ -251,6 +264,7 @@ class Experiment(StrictModel):
     data: DataConfig = Field(description="the table and its division")
     model: ModelConfig = Field(default=MlpConfig(), description="the architecture")
     train: TrainConfig = Field(default=TrainConfig(), description="one training run")
+    ensemble: EnsembleConfig | None = Field(default=None, description="several models as one; null: one model")
     search: SearchConfig | None = Field(default=None, description="hyperparameter search; without it, one training")
     compress: CompressConfig = Field(default=CompressConfig(), description="compression of the best model")
     serve: ServeConfig = Field(default=ServeConfig(), description="serving over HTTP")

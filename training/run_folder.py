@@ -18,7 +18,7 @@ from training.errors import StorageError
 from training.journal import Journal
 
 # A change here makes an earlier result the result of something else. What is left out only says where and how.
-DECIDES_THE_MODEL = ("data", "model", "train", "search")
+DECIDES_THE_MODEL = ("data", "model", "train", "ensemble", "search")
 WITHOUT_EFFECT = {
     "train": ("workers", "cpus_per_worker", "device", "max_failures", "checkpoint_every_epochs"),
     "search": ("trials", "concurrency", "max_failures_per_trial"),  # more trials extend a search

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config import DataConfig, EarlyStopping, MlpConfig, TrainConfig
+from training.config import EarlyStopping, MlpConfig, TrainConfig
+from training.data.config import DataConfig
 from training.data.prepare import Prepared, prepare
 from training.errors import TrainingFailed
 from training.loop import Trainer, learning_rate, run_to_end, sample_order, shard_batches

@@ -11,7 +11,8 @@ import yaml
 from safetensors.numpy import load_file
 
 from training.compress.compress import compress
-from training.config import DataConfig, Experiment
+from training.config import Experiment
+from training.data.config import DataConfig
 from training.data.table import infer_schema
 from training.features import fit_transforms
 from training.metrics import held_out_scores

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from training.config import DataConfig
+from training.data.config import DataConfig
 from training.data.sources import read_table
 from training.data.split import Split, split_rows
 from training.data.table import Schema, as_float32, fingerprint, infer_schema, target_texts

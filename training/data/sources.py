@@ -11,7 +11,7 @@ import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from training.config import DataConfig
+from training.data.config import DataConfig
 from training.errors import DataError
 
 SKLEARN_SETS = ("breast_cancer", "diabetes", "digits", "iris", "wine")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.model_selection import train_test_split
 
-from training.config import SplitConfig
+from training.data.config import SplitConfig
 from training.errors import DataError
 
 

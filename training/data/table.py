@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from training.config import ColumnKind, DataConfig
+from training.data.config import ColumnKind, DataConfig
 from training.errors import DataError
 from training.package.manifest import Task
 from training.package.transforms import text_column

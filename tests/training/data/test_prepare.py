@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config import DataConfig, SplitConfig
+from training.data.config import DataConfig, SplitConfig
 from training.data.prepare import prepare
 from training.data.split import split_rows
 from training.errors import DataError

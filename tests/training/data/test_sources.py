@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.config import DataConfig
+from training.data.config import DataConfig
 from training.data.sources import SKLEARN_SETS, read_table
 from training.errors import DataError
 

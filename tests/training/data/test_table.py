@@ -5,7 +5,7 @@ import math
 import pyarrow as pa
 import pytest
 
-from training.config import DataConfig
+from training.data.config import DataConfig
 from training.data.table import fingerprint, infer_schema
 from training.errors import DataError
 
