@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cluster.commands import endpoint, experiment, jobs, machine, runs
+from cluster.commands import curve, data, endpoint, evaluate, experiment, jobs, machine, runs
 from cluster.console import Console, Level
 from training.package.errors import UserError
 
@@ -42,13 +42,16 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[..., None], ...] = (
     experiment.init,
     experiment.check,
+    data.data,
     experiment.run,
     experiment.train,
     experiment.tune,
     experiment.compress,
+    curve.curve,
     endpoint.deploy,
     endpoint.predict,
     endpoint.models,
+    evaluate.evaluate,
     runs.report,
     runs.runs,
     jobs.status,

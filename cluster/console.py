@@ -93,7 +93,11 @@ class Console:
         line = f"trial {done.trial} {done.state:<8} {score:>7}  best {best}  {num_done}/{num_trials}  {left}"
         self._advance(num_done, num_trials, f"{line}  [{state}; {params}]", is_shown=True)
 
-    def _advance(self, done: int, total: int, line: str, is_shown: bool) -> None:
+    def step(self, done: float, total: float, text: str) -> None:
+        """A piece of a stage ended."""
+        self._advance(done, total, f"{text}  {self._counted.left(done, total)}".rstrip(), is_shown=True)
+
+    def _advance(self, done: float, total: float, line: str, is_shown: bool) -> None:
         if self.level == Level.QUIET:
             return
         if not self._rich.is_terminal:
@@ -122,9 +126,9 @@ class Countdown:
     """Time left, from the pace since the first one was done: what came before it was mostly start-up."""
 
     def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, float] | None = None
 
-    def left(self, done: int, total: int) -> str:
+    def left(self, done: float, total: float) -> str:
         """In words; empty when nothing is left or nothing is known."""
         if self._first is None:
             self._first = (time.monotonic(), done)

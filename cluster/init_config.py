@@ -1,18 +1,22 @@
 """`manta init`: a table and its target to a config that a person can read, run and change."""
 
+import math
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.config import NAME_PATTERN
 from training.data.config import DataConfig, SplitConfig
-from training.data.sources import read_table
+from training.data.raw import Raw
+from training.data.sources import read_sources
 from training.data.table import MAX_WHOLE_NUMBER_CLASSES, Schema, infer_schema
 from training.errors import ConfigError, DataError
+from training.package.images import image_files, image_size, is_encoded
 from training.package.transforms import text_column
 from training.yaml_text import dump_yaml
 
@@ -21,6 +25,9 @@ LARGE_ROWS = 200_000
 RARE_CLASS = 0.2  # share of the smaller of two classes below which accuracy says little
 MANY_VALUES = 0.5  # share of distinct texts above which a column names its rows
 IMAGE_SIDES = {64: 8, 784: 28}  # pixel counts of well-known square images
+MAX_IMAGE_SIDE = 64  # of image files; larger ones cost much, and a first run should be quick
+LOOKED_AT_IMAGES = 100
+MAX_TOLD_CHARS = 40
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,11 @@ class Table:
     classes: tuple[int, ...]  # rows of each class, in the order of the model's outputs; empty for a regression
     task_is_said: bool  # data.task=auto would take the target for something else
     ignore: tuple[str, ...]
-    image_side: int | None
+    image_shape: tuple[int, int, int] | None
     missing: tuple[str, ...] | None
+    has_image_files: bool = False
+    bad: str = ""  # what was wrong with the first row that cannot be read
+    bad_fraction: float = 0.0
 
 
 def config_text(source: str, target: str, name: str | None = None, names: tuple[str, ...] | None = None) -> str:
@@ -53,11 +63,11 @@ def config_text(source: str, target: str, name: str | None = None, names: tuple[
         )
     config = DataConfig(source=source, target=target, names=names)
     missing = None
-    table = read_table(config)
-    if _has_question_marks(table):
+    raw = read_sources(config)
+    if _has_question_marks(raw):
         missing = (*config.missing, "?")
-        table = read_table(config.model_copy(update={"missing": missing}))
-    seen = look_at(table, target, missing)
+        raw = read_sources(config.model_copy(update={"missing": missing}))
+    seen = replace(look_at(raw.table, target, missing), **_bad_rows(raw))
     lines = [*_head(config, name or _name_of(source), seen), "", *_model(seen), "", *_train(seen)]
     return "\n".join([*lines, "", *_search(seen), "", *_rest()]) + "\n"
 
@@ -71,13 +81,16 @@ def look_at(table: pa.Table, target: str, missing: tuple[str, ...] | None = None
         )
     features = [column for column in table.column_names if column != target]
     texts = [column for column in features if _is_text(table[column].type)]
+    files = [column for column in features if is_encoded(table[column].type)]
     ignore = tuple(
         column for column in features
-        if table[column].null_count == table.num_rows or (column in texts and _names_its_rows(table[column]))
+        if table[column].null_count == table.num_rows
+        or (column in texts and (_names_its_rows(table[column]) or (column == "path" and bool(files))))
     )  # fmt: skip
     task_is_said = pa.types.is_floating(table[target].type) and _few_whole_numbers(table[target])
-    schema = infer_schema(table, _as_read(target, ignore, "classification" if task_is_said else "auto"))
-    numbers_only = not texts and len(features) in IMAGE_SIDES
+    shape = _shape_of_files(table[files[0]]) if files else _shape_of_pixels(table, features, texts)
+    task: Literal["auto", "classification"] = "classification" if task_is_said else "auto"
+    schema = infer_schema(table, _as_read(target, ignore, task, shape if files else None))
     return Table(
         num_rows=table.num_rows,
         num_columns=len(features) - len(ignore),
@@ -85,14 +98,45 @@ def look_at(table: pa.Table, target: str, missing: tuple[str, ...] | None = None
         classes=_classes(table[target], schema),
         task_is_said=task_is_said,
         ignore=ignore,
-        image_side=IMAGE_SIDES[len(features)] if numbers_only and _same_range(table, features) else None,
+        image_shape=shape,
         missing=missing,
+        has_image_files=bool(files),
     )
 
 
-def _has_question_marks(table: pa.Table) -> bool:
-    texts = [column for column in table.columns if _is_text(column.type)]
-    return any(pc.any(pc.equal(column, "?")).as_py() for column in texts)
+def _bad_rows(raw: Raw) -> dict[str, Any]:
+    if not raw.bad.num_rows:
+        return {}
+    first = raw.bad.slice(0, 1).to_pylist()[0]
+    value = f" ({first['value'][:MAX_TOLD_CHARS]!r})" if first["value"] else ""
+    place = f"row {first['row']}" + (f", {first['column']}" if first["column"] else "")
+    said = f"{raw.num_bad} of {raw.num_read} rows cannot be read, such as {place}: {first['reason']}{value}"
+    return {"bad": said, "bad_fraction": math.ceil(raw.num_bad / raw.num_read * 1000) / 1000}
+
+
+def _has_question_marks(raw: Raw) -> bool:
+    texts = [column for column in raw.table.columns if _is_text(column.type)]
+    return any(pc.any(pc.equal(column, "?")).as_py() for column in [raw.bad.column("value"), *texts])
+
+
+def _shape_of_pixels(table: pa.Table, features: list[str], texts: list[str]) -> tuple[int, int, int] | None:
+    """Of images that stand as one column a pixel, or None where the columns are something else."""
+    if texts or len(features) not in IMAGE_SIDES or not _same_range(table, features):
+        return None
+    side = IMAGE_SIDES[len(features)]
+    return 1, side, side
+
+
+def _shape_of_files(column: pa.ChunkedArray) -> tuple[int, int, int] | None:
+    """The size that most of the first images have, made smaller where it is large."""
+    files = image_files(column.slice(0, LOOKED_AT_IMAGES))
+    sizes = Counter(size for file in files if file is not None and (size := image_size(file)) is not None)
+    if not sizes:
+        return None
+    channels = max(size[0] for size in sizes)
+    _, height, width = sizes.most_common(1)[0][0]
+    smaller = max(1.0, max(height, width) / MAX_IMAGE_SIDE)
+    return channels, max(1, round(height / smaller)), max(1, round(width / smaller))
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -110,9 +154,15 @@ def _same_range(table: pa.Table, columns: list[str]) -> bool:
     return lowest == 0 and highest in (1, 15, 16, 255)
 
 
-def _as_read(target: str, ignore: tuple[str, ...], task: Literal["auto", "classification"]) -> DataConfig:
+def _as_read(
+    target: str,
+    ignore: tuple[str, ...],
+    task: Literal["auto", "classification"],
+    image_shape: tuple[int, int, int] | None,
+) -> DataConfig:
     # Not stratified: a class of a single row is for the run to refuse, once the person has seen the config.
-    return DataConfig(source="-", target=target, ignore=ignore, task=task, split=SplitConfig(stratify=False))
+    split = SplitConfig(stratify=False)
+    return DataConfig(source="-", target=target, ignore=ignore, task=task, image_shape=image_shape, split=split)
 
 
 def _few_whole_numbers(target: pa.ChunkedArray) -> bool:
@@ -127,7 +177,9 @@ def _classes(target: pa.ChunkedArray, schema: Schema) -> tuple[int, ...]:
 
 
 def _name_of(source: str) -> str:
-    stem = source.rpartition(":")[2] if source.startswith("sklearn:") else Path(source.rstrip("/*")).stem
+    location = source.partition("?")[0] if "://" in source else source  # without a URI's options
+    stem = location.rpartition(":")[2] if "://" not in location else location
+    stem = Path(stem.rstrip("/*")).stem
     return _as_name(stem)
 
 
@@ -154,13 +206,19 @@ def _head(config: DataConfig, name: str, seen: Table) -> list[str]:
         lines.append(f"  missing: {_yaml(list(seen.missing))}  # the table writes ? where a value is missing")
     if seen.ignore:
         lines.append(f"  ignore: {_yaml(list(seen.ignore))}  # empty, or a text of its own in most rows: no use")
-    if seen.image_side:
-        lines.append(f"  image_shape: [1, {seen.image_side}, {seen.image_side}]  # equal whole numbers: read as pixels")
+    if seen.image_shape:
+        reason = "what images are resized to" if seen.has_image_files else "equal whole numbers: read as pixels"
+        lines.append(f"  image_shape: {list(seen.image_shape)}  # {reason}")
+    if seen.bad:
+        lines.append(f"  # {' '.join(seen.bad.split())}")
+        lines.append(
+            f"  checks: {{max_bad_fraction: {seen.bad_fraction}}}  # without it, the first of them stops a run"
+        )
     return lines
 
 
 def _model(seen: Table) -> list[str]:
-    if seen.image_side:
+    if seen.image_shape:
         return [
             "# Neighbouring pixels belong together, which a convolutional net knows.",
             "model: {kind: convnet, channels: [16, 32]}",
@@ -197,7 +255,7 @@ def _search(seen: Table) -> list[str]:
         "    # The learning rate decides most, and only its order of magnitude matters.",
     ]
     lines.append("    train.peak_lr: {log: [3.0e-4, 3.0e-2]}")
-    if seen.image_side:
+    if seen.image_shape:
         lines += [
             "    # More channels see more kinds of strokes and cost time.",
             "    model.channels: {choice: [[16, 32], [32, 64]]}",

@@ -71,7 +71,7 @@ def over_http(rows: Path, url: str, model: str | None) -> list[Answer]:
 def _specs(metadata: dict[str, Any]) -> tuple[InputSpec, ...]:
     hints = metadata["parameters"]["inputs"]
     return tuple(
-        InputSpec.model_validate(spec | hints[spec["name"]] | {"shape": spec["shape"][1:]})
+        InputSpec.model_validate(spec | {"shape": spec["shape"][1:]} | hints[spec["name"]])
         for spec in metadata["inputs"]
     )
 
@@ -133,9 +133,13 @@ def _data_config(package: Path) -> dict[str, Any]:
 
 
 def _read_rows(rows: Path, how: dict[str, Any], specs: tuple[InputSpec, ...]) -> pa.Table:
-    kinds = {spec.name: spec.kind for spec in specs if spec.kind != "image"}
+    kinds = {spec.name: _setting(spec) for spec in specs if not spec.columns}
     config = DataConfig.model_validate({**how, "source": str(rows), "target": NO_TARGET, "columns": kinds})
     return read_table(config)
+
+
+def _setting(spec: InputSpec) -> Any:
+    return {"kind": "date", "format": spec.format} if spec.kind == "date" else spec.kind
 
 
 def _inputs(table: pa.Table, specs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in record.seconds_by_stage.items())
     return [
         ("run", f"{record.name}: {record.state}, {duration(record.seconds)}" + (f" ({stages})" if stages else "")),
-        ("data", ", ".join(f"{count:,} {part}" for part, count in record.last("data").get("num_rows", {}).items())),
+        ("data", _data(record.last("data"))),
         ("search", _search(record.last("searched"))),
         ("training", _fit(record.last("fit"))),
         ("score", f"{packaged['metric']} {packaged['score']:.4f}" if packaged else ""),
@@ -32,6 +32,13 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("package", packaged.get("path", "")),
         ("report", str(report) if report.exists() else ""),
     ]
+
+
+def _data(event: Event) -> str:
+    parts = [f"{count:,} {part}" for part, count in event.get("num_rows", {}).items()]
+    if num_bad := event.get("counts", {}).get("bad"):
+        parts.append(f"{num_bad:,} set aside (quarantine.parquet)")
+    return ", ".join(parts)
 
 
 def _search(event: Event) -> str:

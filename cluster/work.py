@@ -36,6 +36,7 @@ class Place:
     code_folder: Path = Path()  # own model classes are imported from here
     verbose: bool = False
     num_cpus: int | None = None  # of a local Ray; None takes all of the machine
+    accepts_changed_data: bool = False  # go on with a run whose data changed since it began
 
     @property
     def is_local(self) -> bool:
@@ -53,7 +54,8 @@ class Place:
     @contextlib.contextmanager
     def work(self, experiment: Experiment, progress: Progress, command: str) -> Iterator[tuple[Work, Session]]:
         """The run's folder, open and ours alone, and a Ray to work on. The folder first: it fails sooner."""
-        with working(experiment, progress, command, str(self.code_folder.resolve())) as work:
+        code_path = str(self.code_folder.resolve())
+        with working(experiment, progress, command, code_path, self.accepts_changed_data) as work:
             if not work.run.journal.last("data"):
                 _ = work.prepared  # a table that cannot be used is then said at once, not after Ray's start
             with self.session() as session:

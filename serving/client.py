@@ -1,5 +1,6 @@
 """A typed HTTP client for an endpoint; speaks binary tensors unless told otherwise."""
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -13,6 +14,8 @@ from serving.errors import ClientError
 from serving.protocol.infer import HEADER_LENGTH
 from serving.protocol.model import model_path
 from serving.protocol.tensors import NUMERIC_DTYPES, read_binary, write_binary
+from training.package.dates import iso_texts
+from training.package.values import as_objects
 
 _DATATYPES = {dtype: name for name, dtype in NUMERIC_DTYPES.items() if name != "BOOL"}
 
@@ -66,7 +69,8 @@ class Client:
         """Outputs by name: texts as object arrays, numbers as float32.
 
         Args:
-            inputs: arrays or lists by input name; None or NaN where a value is missing.
+            inputs: arrays or lists by input name; None, NaN or NaT where a value is missing; bytes for an encoded
+                image.
             binary: send and receive raw bytes instead of JSON numbers.
         """
         described, blobs = [], []
@@ -124,6 +128,8 @@ def _reason(response: requests.Response) -> str:
 
 def _tensor(name: str, values: Any, binary: bool) -> tuple[dict[str, Any], bytes]:
     array = np.asarray(values)
+    if array.dtype.kind == "M":
+        return _object_tensor(name, as_objects(iso_texts(array.ravel())).reshape(array.shape), binary)
     if array.dtype.kind in "OUS":
         return _object_tensor(name, values, binary)
     if array.dtype.kind == "b":
@@ -146,8 +152,9 @@ def _object_tensor(name: str, values: Any, binary: bool) -> tuple[dict[str, Any]
     if all(value is None or isinstance(value, int | float) for value in flat) and any(v is not None for v in flat):
         return _tensor(name, array.astype(np.float64), binary)  # numbers with gaps: None becomes NaN
     tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": "BYTES"}
-    if not binary or not all(isinstance(value, str) for value in flat):
-        return {**tensor, "data": flat}, b""  # bytes have no way to say that a text is missing, JSON has null
+    if not binary or not all(isinstance(value, str | bytes) for value in flat):
+        data = [base64.b64encode(value).decode() if isinstance(value, bytes) else value for value in flat]
+        return {**tensor, "data": data}, b""  # bytes have no way to say that a text is missing, JSON has null
     blob = write_binary(array)
     return {**tensor, "parameters": {"binary_data_size": len(blob)}}, blob
 

@@ -56,6 +56,10 @@ class ModelNotReady(RequestError):
     """The model is known, but nothing healthy answers for it right now."""
 
 
+class NoKey(RequestError):
+    """A raw value of personal data, and no key here to pseudonymise it with as training did."""
+
+
 class Overloaded(RequestError):
     """Too many requests are in flight in this replica."""
 
@@ -79,6 +83,7 @@ HTTP_STATUS: dict[type[RequestError], HTTPStatus] = {
     PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    NoKey: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

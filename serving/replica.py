@@ -52,7 +52,8 @@ class ModelReplica:
             raise self._overloaded()
         self._num_in_flight += 1
         try:
-            return await self._batcher(inputs, num_rows)
+            # Before requests are joined: one that cannot be pseudonymised must not fail its neighbours.
+            return await self._batcher(self._predictor.pseudonymise(inputs), num_rows)
         finally:
             self._num_in_flight -= 1
 

@@ -63,10 +63,15 @@ class Recipe:
     graphs: dict[str, onnx.ModelProto]
 
 
-def write_table_package(folder: Path, *, bias: float = 0.25, name: str = "adult") -> Manifest:
-    """Two numeric columns and a categorical one to two classes, as variants fp32 (chosen) and int8."""
+def write_table_package(
+    folder: Path, *, bias: float = 0.25, name: str = "adult", extra: Mapping[str, bytes] | None = None
+) -> Manifest:
+    """Two numeric columns and a categorical one to two classes, as variants fp32 (chosen) and int8.
+
+    `extra` are further files, by their path inside the package.
+    """
     graphs = {variant: _table_graph(bias + shift) for variant, shift in (("fp32", 0.0), ("int8", 0.01))}
-    return _write(folder, Recipe(name, ("no", "yes"), TABLE_INPUTS, TABLE_TRANSFORMS, TABLE_ROWS, graphs))
+    return _write(folder, Recipe(name, ("no", "yes"), TABLE_INPUTS, TABLE_TRANSFORMS, TABLE_ROWS, graphs), extra)
 
 
 def write_image_package(folder: Path, *, name: str = "digits") -> Manifest:
@@ -87,7 +92,7 @@ def write_regression_package(folder: Path, *, name: str = "diabetes") -> Manifes
     return _write(folder, Recipe(name, (), TABLE_INPUTS[:2], transforms, rows, {"fp32": _regression_graph()}))
 
 
-def _write(folder: Path, recipe: Recipe) -> Manifest:
+def _write(folder: Path, recipe: Recipe, extra: Mapping[str, bytes] | None = None) -> Manifest:
     folder.parent.mkdir(parents=True, exist_ok=True)
     golden = Golden(
         inputs=recipe.rows,
@@ -97,6 +102,7 @@ def _write(folder: Path, recipe: Recipe) -> Manifest:
         TRANSFORMS_FILE: recipe.transforms.model_dump_json().encode(),
         GOLDEN_FILE: golden.model_dump_json().encode(),
         **{f"variants/{variant}.onnx": graph.SerializeToString() for variant, graph in recipe.graphs.items()},
+        **(extra or {}),
     }
     return write_package(folder, _manifest(recipe), files)
 

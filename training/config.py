@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from training.data.config import DataConfig
+from training.learning_config import AugmentConfig, EnsembleConfig, ImbalanceConfig, LossConfig
 from training.metric_names import METRIC_MODES
 from training.package.serve_config import ServeConfig
 from training.package.shapes import StrictModel
@@ -85,74 +86,6 @@ class Workers(StrictModel):
         return self
 
 
-class LossConfig(StrictModel):
-    """What training makes small."""
-
-    kind: Literal["cross_entropy", "focal"] = Field(
-        default="cross_entropy",
-        description="of a classification; focal: rows that are right already count less (Lin et al. 2017)",
-    )
-    gamma: float = Field(default=2.0, ge=0, description="focal: how much less; 0 is cross_entropy")
-
-
-class ImbalanceConfig(StrictModel):
-    """For classes that are rare. Only training rows are weighted, drawn or made; never those that judge."""
-
-    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(ge=0)]] | None = Field(
-        default=None, description="balanced: a class counts as much as any other; or label -> weight of its rows"
-    )
-    sampling: Literal["balanced"] | None = Field(
-        default=None, description="balanced: every class is drawn equally often in an epoch"
-    )
-    resample: Literal["oversample", "undersample", "smote"] | None = Field(
-        default=None,
-        description="before training: repeat rare rows, leave out common ones, or make new rows between neighbours "
-        "(SMOTE; SMOTE-NC where there are categories)",
-    )
-    ratio: float = Field(
-        default=1.0, gt=0, le=1, description="resample: rows of a rarer class, as a share of the most common one's"
-    )
-    threshold: Literal["f1", "balanced_accuracy", "mcc"] | Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None,
-        description="of two classes: probability from which the positive label is given, or the score that it is "
-        "tuned for on the validation rows; null: the more probable label",
-    )
-
-
-class AugmentConfig(StrictModel):
-    """Changed copies of the rows, made on the batch. The same for the same seed, epoch and row, whoever computes it."""
-
-    flip: Literal["none", "horizontal", "vertical", "both"] = Field(
-        default="none", description="images: mirrored at random along these directions"
-    )
-    shift: float = Field(default=0.0, ge=0, le=0.5, description="images: moved by up to this share of their size")
-    rotate_degrees: float = Field(default=0.0, ge=0, le=180, description="images: turned by up to this angle")
-    crop: float = Field(default=0.0, ge=0, lt=1, description="images: up to this share cut off, the rest enlarged")
-    erase: float = Field(default=0.0, ge=0, lt=1, description="images: a rectangle of up to this share is blanked")
-    noise: float = Field(default=0.0, ge=0, description="images and numbers: normal noise, in scales of the input")
-    feature_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="tables: inputs replaced by their mean, or by unknown"
-    )
-    mixup: float = Field(
-        default=0.0, ge=0, description="alpha of mixing a row with another (Zhang et al. 2018); 0: off"
-    )
-    cutmix: float = Field(
-        default=0.0, ge=0, description="images: alpha of pasting a rectangle of another (Yun et al. 2019); 0: off"
-    )
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is changed at all."""
-        return self != AugmentConfig()
-
-
-class EnsembleConfig(StrictModel):
-    """Several models as one: each learns from its own bootstrap of class-balanced rows, and the mean answers."""
-
-    members: int = Field(ge=2, le=64, description="models in it")
-    balanced: bool = Field(default=True, description="draw every class equally often; only for a classification")
-
-
 class TrainConfig(StrictModel):
     """One training run. Sizes count all workers together unless the name says `worker`."""
 
@@ -179,6 +112,20 @@ class TrainConfig(StrictModel):
     cpus_per_worker: float = Field(default=1.0, gt=0, description="CPUs that Ray reserves for each worker")
     checkpoint_every_epochs: int = Field(default=1, ge=1, description="epochs between checkpoints")
     max_failures: int = Field(default=3, ge=0, description="worker crashes survived before the run fails")
+
+    @property
+    def of_classes(self) -> tuple[str, ...]:
+        """Keys that are set and mean nothing to a regression."""
+        plain = ImbalanceConfig()
+        set_keys = {
+            "train.loss.kind": self.loss.kind == "focal",
+            "train.label_smoothing": self.label_smoothing > 0,
+            **{
+                f"train.imbalance.{name}": getattr(self.imbalance, name) != getattr(plain, name)
+                for name in ("class_weights", "sampling", "resample", "threshold")
+            },
+        }
+        return tuple(key for key, is_set in set_keys.items() if is_set)
 
     @property
     def min_workers(self) -> int:
@@ -282,6 +229,41 @@ class Experiment(StrictModel):
                     f"to nothing; at most {min(height, width).bit_length()} fit"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _classes_are_not_asked_of_a_regression(self) -> Self:
+        if self.data.task == "regression" and (keys := self.train.of_classes):
+            raise ValueError(f"{', '.join(keys)} are for a classification, and data.task is regression")
+        return self
+
+    @model_validator(mode="after")
+    def _streams_are_not_resampled(self) -> Self:
+        if self.data.loading != "stream":
+            return self
+        imbalance = self.train.imbalance
+        needs_memory = {
+            "train.imbalance.resample": imbalance.resample is not None,
+            "train.imbalance.sampling=balanced": imbalance.sampling == "balanced",
+            "ensemble.balanced=true": self.ensemble is not None and self.ensemble.balanced,
+        }
+        if keys := [key for key, is_set in needs_memory.items() if is_set and self.data.task != "regression"]:
+            raise ValueError(
+                f"{', '.join(keys)} needs all rows in memory, and data.loading is stream; "
+                "train.imbalance.class_weights: balanced works with both"
+            )
+        return self
+
+    @property
+    def balanced_by(self) -> tuple[str, ...]:
+        """Keys that make rare classes count more than their share of the rows."""
+        imbalance = self.train.imbalance
+        set_keys = {
+            "train.imbalance.class_weights": imbalance.class_weights is not None,
+            "train.imbalance.sampling": imbalance.sampling is not None,
+            "train.imbalance.resample": imbalance.resample is not None,
+            "ensemble.balanced": self.ensemble is not None and self.ensemble.balanced,
+        }
+        return tuple(key for key, is_set in set_keys.items() if is_set)
 
     @property
     def is_remote_storage(self) -> bool:

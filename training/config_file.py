@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from training.config import CustomModelConfig, Experiment
 from training.config_problems import Problem, known_keys, problem_lines, problems_of, unknown_key_text
-from training.config_schema import Key, all_keys, matching_key, nearest_key, split_key
+from training.config_schema import INDEX, Key, all_keys, matching_key, nearest_key, split_key
 from training.errors import ConfigError
 from training.search.space import Choice, Dimension, IntRange, LogRange, Range
 from training.yaml_text import dump_yaml, infinite_numbers, parse_yaml
@@ -99,13 +99,35 @@ def _parse_override(text: str) -> tuple[str, Any]:
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     """Put a value at a dotted key. What is no mapping on the way, such as `workers: 2`, becomes one."""
-    *path, last = split_key(key)
-    here = raw
-    for part in path:
-        below = here.get(part)
-        here[part] = dict(below) if isinstance(below, dict) else {}
-        here = here[part]
-    here[last] = value
+    parts = split_key(key)
+    known = matching_key(parts)
+    is_place = [name == INDEX for name in known.key.split(".")] if known else [False] * len(parts)
+    here: Any = raw
+    for part, next_is_place in zip(parts[:-1], is_place[1:], strict=True):
+        below = _at(here, part)
+        if next_is_place:
+            below = list(below) if isinstance(below, list) else []
+        else:
+            below = dict(below) if isinstance(below, dict) else {}
+        _put(here, part, below)
+        here = below
+    _put(here, parts[-1], value)
+
+
+def _at(here: Any, part: str) -> Any:
+    if isinstance(here, list):
+        return here[int(part)] if int(part) < len(here) else None
+    return here.get(part)
+
+
+def _put(here: Any, part: str, value: Any) -> None:
+    """At a key, or at a place of a list: one of its own, or the next one."""
+    if not isinstance(here, list):
+        here[part] = value
+    elif int(part) < len(here):
+        here[int(part)] = value
+    else:
+        here.append(value)
 
 
 def _checked(raw: dict[str, Any], origin: str, set_keys: Sequence[str]) -> Experiment:

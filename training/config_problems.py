@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from training.config import NAME_PATTERN
-from training.config_schema import all_keys, matching_key, nearest_key, value_words
+from training.config_schema import all_keys, matching_key, matching_keys, nearest_key, split_key, value_words
 
 _PATTERN_WORDS = {
     NAME_PATTERN: 'lower-case letters, digits, ".", "_" or "-", starting with a letter or digit, at most 63',
@@ -31,7 +31,7 @@ def problems_of(errors: list[ErrorDetails], raw: Any) -> list[Problem]:
     for key, error in placed:
         if error["type"].endswith("_type") and _says_more(key, placed):
             continue
-        texts.setdefault(key, []).append(_text(error, tuple(key.split("."))))
+        texts.setdefault(key, []).append(_text(error, split_key(key)))
     return [Problem(key, _joined(list(dict.fromkeys(found)))) for key, found in texts.items()]
 
 
@@ -83,7 +83,7 @@ def _text(error: ErrorDetails, parts: tuple[str, ...]) -> str:
     if kind == "union_tag_invalid":
         kinds = context["expected_tags"].replace("'", "").removesuffix(", custom")
         return f"has kind {context['tag']}, must be one of {kinds}, or have `target` for a class of your own"
-    if kind == "dimension":
+    if kind in ("dimension", "column"):  # errors of our own, which say it in full
         return f"is {value_words(got)}, {error['msg']}"
     allowed = _ALLOWED.get(kind)
     words = allowed(context) if allowed else error["msg"][:1].lower() + error["msg"][1:]
@@ -106,8 +106,9 @@ def _missing(parts: tuple[str, ...]) -> str:
 
 def unknown_key_text(key: str) -> str:
     """Says that a key is not known, and which known one is nearest."""
-    if kinds := [entry.when for entry in all_keys() if entry.key == key and entry.when]:
-        return f"is a key of another model ({', '.join(kinds)})"
+    if kinds := [entry.when for entry in matching_keys(split_key(key)) if entry.when]:
+        what = "model" if key.startswith("model.") else "kind"
+        return f"is a key of another {what} ({', '.join(kinds)})"
     near = nearest_key(key, known_keys())
     return f"is not a known key (nearest: {near})" if near else "is not a known key"
 

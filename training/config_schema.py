@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from training.config import Experiment
-from training.search.space import KINDS
 
 MAX_VALUE_CHARS = 60
 FREE = "<name>"  # stands for a key that the person chooses, as in data.columns.<name>
+INDEX = "<n>"  # stands for a place in a list, from 0, as in data.join.<n>.on
 
 _UNIT_ENDINGS = {
     "_ms": "ms",
@@ -67,11 +68,10 @@ def _walk(model: type[BaseModel], prefix: str, when: str) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
         yield Key(key, type_words(field.annotation), _default_words(field), _unit(key, field), _meaning(field), when)
-        for part, part_when in _models_in(field.annotation):
-            below = f"{key}.{FREE}." if _is_free(field.annotation) else f"{key}."
-            yield from _walk(part, below, when or part_when)
-        if _is_free(field.annotation) and not _models_in(field.annotation):
+        if _is_free(field.annotation):
             yield Key(f"{key}.{FREE}", type_words(_plain_args(field.annotation)[1]), "", "", _meaning(field), when)
+        for part, between, part_when in _models_in(field.annotation):
+            yield from _walk(part, f"{key}.{between}", when or part_when)
 
 
 def _meaning(field: FieldInfo) -> str:
@@ -125,14 +125,17 @@ def _is_free(annotation: Any) -> bool:
     return any(get_origin(option) is dict for option in _options(annotation))
 
 
-def _models_in(annotation: Any) -> list[tuple[type[BaseModel], str]]:
-    """The models that a key may hold, each with the condition under which it applies."""
-    found: list[tuple[type[BaseModel], str]] = []
+def _models_in(annotation: Any) -> list[tuple[type[BaseModel], str, str]]:
+    """The models that a key may hold, each with what stands between (a name, a place in a list) and its condition."""
+    found: list[tuple[type[BaseModel], str, str]] = []
     for option in _options(annotation):
-        if get_origin(option) is dict:
-            found += _models_in(get_args(option)[1])
+        origin, args = get_origin(option), get_args(option)
+        if origin is dict:
+            found += [(model, f"{FREE}.{between}", when) for model, between, when in _models_in(args[1])]
+        elif origin in (tuple, list):
+            found += [(model, f"{INDEX}.{between}", when) for model, between, when in _models_in(args[0])]
         elif isinstance(option, type) and issubclass(option, BaseModel):
-            found.append((option, _condition(option)))
+            found.append((option, "", _condition(option)))
     return found
 
 
@@ -183,32 +186,44 @@ def _plural(words: str) -> str:
 
 def matching_key(parts: tuple[str, ...]) -> Key | None:
     """The schema's entry for a key, or None where no such key exists."""
-    for key in all_keys():
-        names = key.key.split(".")
-        if len(names) == len(parts) and all(name in (FREE, part) for name, part in zip(names, parts, strict=True)):
-            return key
-    return None
+    return next(iter(matching_keys(parts)), None)
 
 
-def split_key(key: str) -> tuple[str, ...]:
-    """A dotted key as its parts. What follows a mapping of free names is one part: search.space.train.peak_lr."""
-    for free in sorted(free_prefixes(), key=len, reverse=True):
-        if key.startswith(free + "."):
-            rest = key.removeprefix(free + ".")
-            name, _, kind = rest.rpartition(".")
-            is_dimension = free == "search.space" and name and kind in KINDS
-            return (*free.split("."), name, kind) if is_dimension else (*free.split("."), rest)
-    return tuple(key.split("."))
+def matching_keys(parts: tuple[str, ...]) -> list[Key]:
+    """Every entry for a key: one that stands in several kinds of a mapping has one each."""
+    return [key for key, names in _names() if len(names) == len(parts) and all(map(_fits, names, parts))]
+
+
+def _fits(name: str, part: str) -> bool:
+    return name in (FREE, part) or (name == INDEX and part.isdecimal())
 
 
 @cache
-def free_prefixes() -> frozenset[str]:
-    """Keys that hold a mapping whose names the person chooses."""
-    return frozenset(key.key.split(f".{FREE}")[0] for key in all_keys() if f".{FREE}" in key.key)
+def _names() -> tuple[tuple[Key, tuple[str, ...]], ...]:
+    return tuple((key, tuple(key.key.split("."))) for key in all_keys())
+
+
+def split_key(key: str) -> tuple[str, ...]:
+    """A dotted key as its parts, where a name that the person chooses may hold dots: data.columns.a.b.
+
+    Known fields end such a name: search.space.train.peak_lr.log has the parts search, space, train.peak_lr, log.
+    """
+    found = [match.groups() for pattern in _patterns() if (match := pattern.fullmatch(key))]
+    return max(found, key=len, default=tuple(key.split(".")))
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    chosen = {FREE: "(.+)", INDEX: "([0-9]+)"}
+    return tuple(
+        re.compile(r"\.".join(chosen.get(name, f"({re.escape(name)})") for name in names), re.DOTALL)
+        for names in dict.fromkeys(names for _, names in _names())
+    )
 
 
 def nearest_key(key: str, among: list[str]) -> str | None:
     """The known key that a person most likely meant, or None when nothing is near."""
+    key = re.sub(r"\.[0-9]+(?=\.|$)", f".{INDEX}", key)
     close = difflib.get_close_matches(key, among, n=1, cutoff=0.6)
     if close:
         return close[0]

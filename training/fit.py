@@ -22,7 +22,11 @@ from torch import Tensor, nn
 from training.capacity import Request, require
 from training.config import Experiment
 from training.config_file import as_written
-from training.data.prepare import Facts, Part, Prepared
+from training.data.memory import contiguous
+from training.data.prepare import Prepared
+from training.data.resample import training_rows
+from training.data.stream.feeder import RayFeeder, start_feeder
+from training.data.stream.part import StreamPart
 from training.errors import TrainingFailed
 from training.journal import Journal
 from training.loop import Trainer, run_to_end
@@ -112,8 +116,9 @@ def _train(task: dict[str, Any], session: TrainWorkerSession) -> None:
     experiment = Experiment.model_validate(task["experiment"])
     facts, train, validation = ray.get(task["data"])
     inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
-    model = build_model(experiment.model, inputs, experiment.train.seed, task["code_path"])
-    trainer = Trainer(experiment.train, model, facts, train, validation, session, task["metric"])
+    model = build_model(experiment.model, inputs, experiment.train.seed, task["code_path"], experiment.ensemble)
+    feeder = RayFeeder(task["feeder"]) if task.get("feeder") is not None else None
+    trainer = Trainer(experiment.train, model, facts, train, validation, session, task["metric"], feeder)
     run_to_end(trainer, session)
 
 
@@ -143,15 +148,25 @@ def fit(
         TrainingFailed: a worker's error when restarts run out, said in one line.
     """
     require_workers(experiment)
-    data: tuple[Facts, Part, Part] = (prepared.facts, prepared.train, prepared.validation)
+    train, note = training_rows(experiment.train, prepared.facts, prepared.train)
+    if note:
+        progress.note(note)
+        run.journal.append("resampled", note=note)
+    feeder = start_feeder(train) if isinstance(train, StreamPart) else None
+    rows = train if isinstance(train, StreamPart) else contiguous(train)
     task = {
         "experiment": as_written(experiment),
-        "data": ray.put(data),  # once a node, shared by its workers without a copy
+        "data": ray.put((prepared.facts, rows, prepared.validation)),  # once a node, shared by its workers, no copy
+        "feeder": feeder,
         "metric": metric,
         "code_path": code_path,
     }
     trainer = _make_trainer(experiment, task, run, name)
-    result = _wait(trainer, run.journal, experiment.train.epochs, metric, progress)
+    try:
+        result = _wait(trainer, run.journal, experiment.train.epochs, metric, progress)
+    finally:
+        if feeder is not None:
+            ray.kill(feeder)  # with its windows
     return _fit_result(result, run, metric)
 
 

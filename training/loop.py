@@ -5,64 +5,59 @@ Shape letters: N rows, B rows of a batch, K outputs.
 
 import math
 import time
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.augment import Augmenter
 from training.config import TrainConfig
+from training.data.batches import Batch, LoaderState
+from training.data.loading import open_loader
+from training.data.memory import Rows
 from training.data.prepare import Facts, Part
+from training.data.stream.part import StreamPart
+from training.data.stream.windows import Feeder
 from training.errors import TrainingFailed
+from training.losses import Loss, Wanted, class_weights
 from training.metric_names import METRIC_MODES, is_better, prefixed
 from training.metrics import Scores
+from training.models.ensemble import Ensemble
 from training.session import Checkpoint, Session
+from training.suitable import require_suitable
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2  # 1 could not stand in the middle of an epoch
 EVALUATION_BATCH = 4096
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A part's tensors on the device, in the model's order."""
-
-    tensors: tuple[Tensor, ...]
-    target_N: Tensor
-
-    @classmethod
-    def of(cls, part: Part, device: torch.device) -> "Rows":
-        """Without a copy on a CPU: the arrays may lie in the object store, shared by all workers of a node."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*not writable.*")  # the loop only gathers from them
-            tensors = tuple(torch.from_numpy(array).to(device) for array in part.tensors.values())
-            return cls(tensors, torch.from_numpy(part.target).to(device))
-
-    def take(self, index_B: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Gather rows: one contiguous copy a tensor, which beats any loop over rows."""
-        return tuple(tensor.index_select(0, index_B) for tensor in self.tensors), self.target_N.index_select(0, index_B)
 
 
 class Trainer:
     """Model, optimizer and place in the data of one training; `checkpoint` and `load` carry all of it."""
 
     def __init__(
-        self, config: TrainConfig, model: nn.Module, facts: Facts, train: Part, validation: Part, session: Session,
-        metric: str,
+        self, config: TrainConfig, model: nn.Module, facts: Facts, train: Part | StreamPart, validation: Part,
+        session: Session, metric: str, feeder: Feeder | None = None,
     ) -> None:  # fmt: skip
         self.config, self.facts, self.session, self.metric = config, facts, session, metric
         self.mode = METRIC_MODES[metric]
         self.model = model
         self._wrapped = session.wrap(model)
-        self._train, self._validation = Rows.of(train, session.device), Rows.of(validation, session.device)
+        require_suitable(config, facts, validation.target)
+        balanced_by = _balanced_by(config, facts, model)
+        self._augment = _augmenter(config, facts, validation, session.device)
+        self._loss = _loss(config, facts, model, train, session.device, drawn_equally=bool(balanced_by))
+        pick = self._augment.picks if self._augment is not None and self._augment.mixes else None
+        self._loader = open_loader(train, config, session, feeder, balanced_by=balanced_by, pick=pick)
+        self._validation = Rows.of(validation, session.device)
         self._scores = Scores(facts.task, len(facts.labels), session.device)
         self._optimizer = torch.optim.AdamW(
             _parameter_groups(model, config.weight_decay), lr=config.peak_lr, fused=True
         )
-        self.steps_per_epoch = math.ceil(len(train) / config.global_batch_size)
-        self.epoch = 0  # epochs done
+        self.steps_per_epoch = math.ceil(self._loader.num_samples / config.global_batch_size)
+        self.epoch, self.samples = 0, 0  # epochs done, and samples of the next one that are consumed
+        self._batches: Iterator[Batch] | None = None  # of the epoch at hand, once it is begun
+        self._loss_sum = torch.zeros((), device=session.device)
         self.best_epoch, self.best_score, self.best_loss = 0, math.nan, math.nan
         self._best_model: dict[str, Tensor] = {}
 
@@ -74,53 +69,61 @@ class Trainer:
         return self.epoch >= self.config.epochs or stalled
 
     def train_epoch(self) -> dict[str, float]:
-        """One pass over the training rows, then a look at the validation rows. Raises TrainingFailed on divergence."""
+        """The rest of one pass over the training rows, then a look at the validation rows.
+
+        Raises TrainingFailed on divergence.
+        """
         started = time.perf_counter()
-        # Seeded by place, not by history, so that a resumed run draws the dropout an unbroken one would have drawn.
-        torch.manual_seed(_mix(self.config.seed, self.epoch, self.session.rank))
-        self._wrapped.train()
-        loss_sum = torch.zeros((), device=self.session.device)
-        for step, batch in enumerate(self._batches()):
-            loss_sum += self._step(self.epoch * self.steps_per_epoch + step, *batch)
-        self.epoch += 1
-        metrics = self._global_loss(loss_sum) | self.evaluate()
+        self.train_steps()
+        self.epoch, self.samples, self._batches = self.epoch + 1, 0, None
+        metrics = self._global_loss() | self.evaluate()
         self._remember_best(metrics)
         return metrics | {"epoch": float(self.epoch), "seconds": time.perf_counter() - started}
 
-    def _batches(self) -> list[tuple[Tensor, float]]:
-        """This rank's row numbers of each global batch, and the weight that makes the mean over ranks exact."""
-        order_N = sample_order(len(self._train.target_N), self.config.seed, self.epoch)
-        return [
-            (index.to(self.session.device), weight)
-            for index, weight in shard_batches(
-                order_N, self.config.global_batch_size, self.session.rank, self.session.world_size
-            )
-        ]
+    def train_steps(self, max_steps: int | None = None) -> int:
+        """Up to so many further steps of the epoch at hand, all that are left by default; gives how many were made.
 
-    def _step(self, step: int, index_B: Tensor, weight: float) -> Tensor:
+        `checkpoint` may be called after any of them. Every rank must make as many.
+        """
+        self._wrapped.train()
+        if self._batches is None:
+            self._batches = self._loader.batches(LoaderState(self.epoch, self.samples))
+        num_steps = 0
+        for batch in islice(self._batches, max_steps):
+            self._loss_sum += self._step(batch)
+            self.samples += batch.num_samples
+            num_steps += 1
+        return num_steps
+
+    def _step(self, batch: Batch) -> Tensor:
         """One optimizer step. The loss stays on the device: reading it here would stall a GPU every step."""
-        rate = learning_rate(step, self.steps_per_epoch * self.config.epochs, self.config)
+        step = self.samples // self.config.global_batch_size
+        # Seeded by place, not by history, so that a resumed run draws the dropout an unbroken one would have drawn.
+        _seed(self.session.device, [self.config.seed, self.epoch, step, self.session.rank])
+        rate = learning_rate(
+            self.epoch * self.steps_per_epoch + step, self.steps_per_epoch * self.config.epochs, self.config
+        )
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        tensors, target_B = self._train.take(index_B)
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(self._wrapped(*tensors), target_B) * weight
+        loss = self._batch_loss(batch)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm, foreach=True)
         self._optimizer.step()
         return loss.detach()
 
-    def _loss(self, logits_BK: Tensor, target_B: Tensor) -> Tensor:
-        if self.facts.task == "classification":
-            return F.cross_entropy(logits_BK, target_B, label_smoothing=self.config.label_smoothing)
-        scaled_B = (target_B - self.facts.target_mean) / self.facts.target_scale
-        return F.mse_loss(logits_BK[:, 0], scaled_B)
+    def _batch_loss(self, batch: Batch) -> Tensor:
+        """Of this rank's share; the mean over ranks is the loss of the global batch."""
+        tensors, wanted = batch.tensors, Wanted(batch.target_B)
+        if self._augment is not None:
+            places_B = torch.arange(batch.start, batch.start + len(batch.target_B), device=batch.target_B.device)
+            tensors, wanted = self._augment((tensors, batch.target_B), batch.others, places_B, self.epoch)
+        return self._loss(self._wrapped(*tensors), wanted, batch.row_ids_B) * batch.weight
 
-    def _global_loss(self, loss_sum: Tensor) -> dict[str, float]:
+    def _global_loss(self) -> dict[str, float]:
         """Mean training loss of the epoch. NaN on one rank is NaN on all, so all of them stop."""
-        if self.session.world_size > 1:
-            torch.distributed.all_reduce(loss_sum)
-        loss = float(loss_sum) / (self.steps_per_epoch * self.session.world_size)
+        loss = float(self._loss_over_ranks()) / self.steps_per_epoch
+        self._loss_sum.zero_()
         if not math.isfinite(loss):
             raise TrainingFailed(
                 f"training diverged: the loss became {loss} in epoch {self.epoch} with "
@@ -130,15 +133,22 @@ class Trainer:
             )
         return {"train/loss": loss}
 
+    def _loss_over_ranks(self) -> Tensor:
+        """Sum over the steps so far of the mean loss of each global batch."""
+        total = self._loss_sum.clone()
+        if self.session.world_size > 1:
+            torch.distributed.all_reduce(total)
+        return total / self.session.world_size
+
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Scores on the validation rows, the same on every rank."""
         self.model.eval()
-        num_rows, ranks = len(self._validation.target_N), self.session.world_size
+        num_rows, ranks = len(self._validation), self.session.world_size
         # Too few rows to share out: every rank scores all of them, which leaves each mean as it is.
         mine = torch.arange(num_rows) if num_rows < 4 * ranks else torch.arange(self.session.rank, num_rows, ranks)
-        for index_B in mine.to(self.session.device).split(EVALUATION_BATCH):
-            tensors, target_B = self._validation.take(index_B)
+        for index_B in mine.split(EVALUATION_BATCH):
+            tensors, target_B = self._validation.fetch(index_B)
             self._scores.update(to_scores(self.model(*tensors), self.facts), target_B)
         return prefixed("validation", self._scores.compute())
 
@@ -153,10 +163,12 @@ class Trainer:
             self._best_model = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def checkpoint(self) -> Checkpoint:
-        """Enough to go on exactly here."""
+        """Enough to go on exactly here, at any number of workers. In the middle of an epoch every rank calls it."""
         return {
             "format": CHECKPOINT_FORMAT,
             "epoch": self.epoch,
+            "samples": self.samples,
+            "loss_sum": self._loss_over_ranks() if self.samples else torch.zeros(()),
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "best": {
@@ -170,7 +182,7 @@ class Trainer:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on where `checkpoint` was taken. Raises TrainingFailed if it was taken on other data."""
-        if checkpoint["data_fingerprint"] != self.facts.fingerprint:
+        if checkpoint["data_fingerprint"] not in (self.facts.fingerprint, *self.facts.accepts):
             raise TrainingFailed(
                 f"the checkpoint was taken on other data (fingerprint {checkpoint['data_fingerprint']}, "
                 f"now {self.facts.fingerprint})",
@@ -178,7 +190,12 @@ class Trainer:
             )
         self.model.load_state_dict(checkpoint["model"])
         self._optimizer.load_state_dict(checkpoint["optimizer"])
-        self.epoch, best = checkpoint["epoch"], checkpoint["best"]
+        self.epoch, self.samples = checkpoint["epoch"], checkpoint.get("samples", 0)
+        self._batches = None
+        self._loss_sum.zero_()
+        if self.samples and self.session.rank == 0:  # the others have nothing to add to it
+            self._loss_sum += checkpoint["loss_sum"].to(self.session.device) * self.session.world_size
+        best = checkpoint["best"]
         self.best_epoch, self.best_score, self.best_loss = best["epoch"], best["score"], best["loss"]
         self._best_model = best["model"]
 
@@ -193,34 +210,39 @@ def run_to_end(trainer: Trainer, session: Session) -> None:
         session.report(metrics, trainer.checkpoint() if is_due else None)
 
 
+def _balanced_by(config: TrainConfig, facts: Facts, model: nn.Module) -> str:
+    """The setting that has every class drawn equally often; empty where none does."""
+    if facts.task == "classification" and config.imbalance.sampling == "balanced":
+        return "train.imbalance.sampling=balanced"
+    if facts.task == "classification" and isinstance(model, Ensemble) and model.is_balanced:
+        return "ensemble.balanced=true"
+    return ""
+
+
+def _augmenter(config: TrainConfig, facts: Facts, like: Part, device: torch.device) -> Augmenter | None:
+    if not config.augment.is_on:
+        return None
+    return Augmenter(config.augment, tuple(like.tensors), facts.transforms, config.seed, device)
+
+
+def _loss(
+    config: TrainConfig, facts: Facts, model: nn.Module, train: Part | StreamPart, device: torch.device, *,
+    drawn_equally: bool,
+) -> Loss:  # fmt: skip
+    weight_K = None
+    if facts.task == "classification":
+        counts = train.class_counts if isinstance(train, StreamPart) else np.bincount(train.target)
+        counts_K = np.pad(counts, (0, len(facts.labels) - len(counts)))
+        weight_K = class_weights(config, facts.labels, counts_K, drawn_equally=drawn_equally)
+    num_members = model.num_members if isinstance(model, Ensemble) else 0
+    return Loss(config, facts, None if weight_K is None else weight_K.to(device), num_members)
+
+
 def to_scores(logits_BK: Tensor, facts: Facts) -> Tensor:
     """Probabilities (B, K), or predictions (B,) in the target's own unit."""
     if facts.task == "classification":
         return logits_BK.softmax(dim=1)
     return logits_BK[:, 0] * facts.target_scale + facts.target_mean
-
-
-def sample_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Row numbers in the order of one epoch: a pure function of its arguments."""
-    return np.random.default_rng([seed, epoch]).permutation(num_rows)
-
-
-def shard_batches(
-    order_N: np.ndarray, global_batch_size: int, rank: int, world_size: int
-) -> list[tuple[Tensor, float]]:
-    """One rank's share of every global batch, with its weight.
-
-    The mean over ranks of (mean loss of the share x weight) is the mean loss of the global batch, also where
-    the last batch does not divide evenly. A rank whose share is empty takes a row with weight 0, because its
-    peers wait for its gradients.
-    """
-    shares: list[tuple[Tensor, float]] = []
-    for start in range(0, len(order_N), global_batch_size):
-        batch = order_N[start : start + global_batch_size]
-        share = np.array_split(batch, world_size)[rank]
-        weight = len(share) * world_size / len(batch)
-        shares.append((torch.from_numpy(share if len(share) else batch[:1]), weight))
-    return shares
 
 
 def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:
@@ -241,5 +263,9 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> Sequence[dict[st
     ]
 
 
-def _mix(seed: int, epoch: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> 1)
+def _seed(device: torch.device, place: Sequence[int]) -> None:
+    """Seed torch by a place in the training. `torch.manual_seed` asks after every kind of device, 75 us each time."""
+    seed = int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -11,10 +11,15 @@ CLASSIFICATION_METRICS: dict[str, Mode] = {
     "accuracy": "max",
     "balanced_accuracy": "max",
     "f1_macro": "max",
+    "mcc": "max",
+    "f1": "max",
+    "precision": "max",
+    "recall": "max",
     "roc_auc": "max",
-    "average_precision": "max",  # two classes only
+    "average_precision": "max",
     "log_loss": "min",
 }
+OF_TWO_CLASSES = ("f1", "precision", "recall")  # scores of the positive label
 REGRESSION_METRICS: dict[str, Mode] = {"rmse": "min", "mae": "min", "r2": "max"}
 METRIC_MODES: dict[str, Mode] = CLASSIFICATION_METRICS | REGRESSION_METRICS
 
@@ -28,7 +33,7 @@ def metrics_of(task: Task, num_classes: int) -> tuple[str, ...]:
     """Scores that exist for this task."""
     if task == "regression":
         return tuple(REGRESSION_METRICS)
-    return tuple(name for name in CLASSIFICATION_METRICS if name != "average_precision" or num_classes == 2)
+    return tuple(name for name in CLASSIFICATION_METRICS if num_classes == 2 or name not in OF_TWO_CLASSES)
 
 
 def is_better(score: float, than: float | None, mode: Mode, min_delta: float = 0.0) -> bool:

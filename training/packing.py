@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -14,12 +15,14 @@ from torch import Tensor
 from training.compress.compress import CompressResult
 from training.config import Experiment
 from training.package.card import CardFacts, model_card
-from training.package.golden import Golden
+from training.package.decision import answers
+from training.package.golden import Golden, array_to_json
 from training.package.manifest import (
     CARD_FILE,
     EXPERIMENT_FILE,
     FORMAT_VERSION,
     GOLDEN_FILE,
+    REFERENCE_FILE,
     TRANSFORMS_FILE,
     WEIGHTS_FILE,
     InputSpec,
@@ -31,6 +34,7 @@ from training.package.manifest import (
 from training.package.runtime import VariantRunner
 from training.package.transforms import FeatureEncoder, Transforms, inputs_from_table
 from training.package.write import write_package
+from training.sketching import package_reference
 
 NUM_GOLDEN_ROWS = 16
 
@@ -50,6 +54,8 @@ def build_package(
     metric_mode: Literal["max", "min"],
     lineage: Lineage,
     num_rows: Mapping[str, int] | None = None,
+    threshold: float | None = None,
+    train_rows: pa.Table | None = None,
 ) -> Manifest:
     """Write the package and return its manifest. An older package in `folder` stays until this one is whole.
 
@@ -67,11 +73,13 @@ def build_package(
         metric_mode: whether a higher or a lower score is better.
         lineage: where the model came from.
         num_rows: rows of each part, for the model card.
+        threshold: of two classes, the probability of the last label from which it is the answer.
+        train_rows: raw training rows, of which the reference for drift is made; without them there is none.
     """
     rows = pick_golden_rows(held_out, inputs)
     golden = Golden(
-        inputs={name: _json_values(values) for name, values in rows.items()},
-        outputs=_golden_outputs(compressed, FeatureEncoder(transforms)(rows), labels),
+        inputs={spec.name: array_to_json(rows[spec.name], spec) for spec in inputs},
+        outputs=_golden_outputs(compressed, FeatureEncoder(transforms)(rows), labels, threshold),
     )
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -79,6 +87,7 @@ def build_package(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         task=task,
         labels=labels,
+        threshold=threshold,
         inputs=inputs,
         outputs=_outputs(task, labels),
         metric=metric,
@@ -97,19 +106,26 @@ def build_package(
         WEIGHTS_FILE: _safetensors(weights),
         **compressed.files,
     }
+    if train_rows is not None:
+        model = compressed.files[manifest.variant().file]
+        reference = package_reference(
+            train_rows, held_out, experiment=experiment, labels=labels, inputs=inputs, transforms=transforms,
+            model=model, threshold=threshold,
+        )  # fmt: skip
+        files[REFERENCE_FILE] = reference.model_dump_json().encode()
     return write_package(folder, manifest, files)
 
 
 def pick_golden_rows(held_out: pa.Table, inputs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:
     """Up to 16 raw rows spread over the table, a quarter of them with missing values where there are such rows."""
-    arrays = inputs_from_table(held_out, inputs)
     incomplete_N = np.zeros(held_out.num_rows, dtype=bool)
-    for values in arrays.values():
-        incomplete_N |= _is_missing(values)
+    for spec in inputs:
+        if spec.kind != "image":  # they have no missing values
+            incomplete_N |= _is_missing(held_out.column(spec.name))
     from_incomplete = _spread(np.flatnonzero(incomplete_N), NUM_GOLDEN_ROWS // 4)
     others = np.setdiff1d(np.arange(held_out.num_rows), from_incomplete)
     picked = np.sort(np.concatenate([from_incomplete, _spread(others, NUM_GOLDEN_ROWS - len(from_incomplete))]))
-    return {name: values[picked] for name, values in arrays.items()}
+    return inputs_from_table(held_out.take(picked), inputs)
 
 
 def _spread(rows: np.ndarray, num: int) -> np.ndarray:
@@ -118,29 +134,19 @@ def _spread(rows: np.ndarray, num: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, num).round().astype(np.int64)]
 
 
-def _is_missing(values: np.ndarray) -> np.ndarray:
-    if values.dtype == object:
-        return np.array([value is None for value in values], dtype=bool)
-    return np.isnan(values).reshape(len(values), -1).any(axis=1)
-
-
-def _json_values(values: np.ndarray) -> list[Any]:
-    """JSON has no NaN, so a missing number is null, as a client would send it."""
-    if values.dtype == object:
-        return values.tolist()
-    numbers = values.astype(object)
-    numbers[np.isnan(values)] = None
-    return numbers.tolist()
+def _is_missing(column: pa.ChunkedArray) -> np.ndarray:
+    is_missing_N: np.ndarray = pc.is_null(column, nan_is_null=True).to_numpy()
+    return is_missing_N
 
 
 def _golden_outputs(
-    compressed: CompressResult, tensors: dict[str, np.ndarray], labels: tuple[str, ...]
+    compressed: CompressResult, tensors: dict[str, np.ndarray], labels: tuple[str, ...], threshold: float | None
 ) -> dict[str, dict[str, list[Any]]]:
     outputs: dict[str, dict[str, list[Any]]] = {}
     for variant in compressed.variants:
         scores = VariantRunner(compressed.files[variant.file], num_threads=1)(tensors)
         if labels:
-            winners = [labels[index] for index in scores.argmax(axis=1)]
+            winners = [labels[index] for index in answers(scores, threshold)]
             outputs[variant.name] = {"label": winners, "probabilities": scores.tolist()}
         else:
             outputs[variant.name] = {"prediction": scores.tolist()}
@@ -159,6 +165,7 @@ def _outputs(task: Task, labels: tuple[str, ...]) -> tuple[OutputSpec, ...]:
 def _card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, int]) -> CardFacts:
     settings = experiment.model.model_dump(mode="json")
     kind = settings.pop("kind", None) or settings.pop("target")
+    members = f"mean of {experiment.ensemble.members} models: " if experiment.ensemble else ""
     return CardFacts(
         source=experiment.data.source,
         test_source=experiment.data.test,
@@ -166,7 +173,9 @@ def _card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, i
         num_rows=num_rows,
         port=experiment.serve.port,
         example={name: values[0] for name, values in golden.inputs.items()},
-        architecture=f"{kind} ({', '.join(f'{key} {value}' for key, value in settings.items())})",
+        threshold_goal=goal if isinstance(goal := experiment.train.imbalance.threshold, str) else "",
+        balanced_by=experiment.balanced_by,
+        architecture=f"{members}{kind} ({', '.join(f'{key} {value}' for key, value in settings.items())})",
     )
 
 

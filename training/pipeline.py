@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,8 @@ from training.compress.compress import compress as compress_model
 from training.compress.machine import describe_machine
 from training.config import Experiment
 from training.config_file import apply_overrides
-from training.data.prepare import Prepared, prepare
+from training.data.fingerprint import differences
+from training.data.prepare import Facts, Prepared, prepare
 from training.errors import ConfigError, StorageError
 from training.fit import FitResult, best_of_checkpoint, fit, require_workers
 from training.metric_names import METRIC_MODES, default_metric, metrics_of
@@ -31,6 +32,8 @@ from training.packing import build_package
 from training.progress import Progress
 from training.run_folder import RunFolder
 from training.search.search import SearchResult, search
+from training.suitable import require_suitable
+from training.threshold import threshold_of
 
 LIBRARIES = ("manta", "ray", "torch", "torchmetrics", "optuna", "pyarrow", "onnx", "onnxruntime", "numpy")
 MAX_HELD_OUT_ROWS = 1000  # kept with the run, to be sent over HTTP
@@ -45,40 +48,60 @@ class Work:
     run: RunFolder
     progress: Progress
     code_path: str = ""  # folder that custom model classes are imported from
+    accepts_changed_data: bool = False
     started_at: float = field(default_factory=time.time)
 
     @cached_property
     def prepared(self) -> Prepared:
         """The data, read once a process; recorded, and compared with what the run began on."""
-        self.progress.stage("data", self.experiment.data.source)
-        prepared = prepare(self.experiment.data)
-        earlier = self.run.journal.last("data")
-        if earlier and earlier["fingerprint"] != prepared.facts.fingerprint:
+        config = self.experiment.data
+        self.progress.stage("data", config.source)
+        prepared = prepare(config, quarantine=self.run.quarantine, code_path=self.code_path)
+        for note in prepared.notes:
+            self.progress.note(note)
+        require_suitable(self.experiment.train, prepared.facts, prepared.validation.target)
+        earlier = list(self.run.journal.events("data"))
+        if earlier and earlier[-1]["fingerprint"] == prepared.facts.fingerprint:
+            return prepared.accepting(event["fingerprint"] for event in earlier)
+        if earlier:
+            self._judge_change(earlier[-1], prepared)
+        record_data(self.run, prepared)
+        return prepared.accepting(event["fingerprint"] for event in earlier)
+
+    def _judge_change(self, earlier: dict[str, Any], prepared: Prepared) -> None:
+        changes = differences(earlier.get("sources", []), [asdict(source) for source in prepared.sources])
+        listed = "\n  ".join([f"the data of {self.experiment.data.source} changed since this run began", *changes])
+        if not self.accepts_changed_data:
             raise StorageError(
-                f"the data of {self.experiment.data.source} changed since this run began "
-                f"(fingerprint {earlier['fingerprint']}, now {prepared.facts.fingerprint})",
-                f"give the new data a run of its own (--set name={self.experiment.name}-2), or bring the old data back",
+                listed,
+                f"bring the old data back, give the new data a run of its own (--set name={self.experiment.name}-2), or "
+                "go on with what is there: --accept-changed-data",
             )
-        if not earlier:
-            record_data(self.run, prepared)
-        return prepared
+        self.progress.note(f"{listed}\n  accepted: what is not done yet goes on with the new data")
 
     @cached_property
     def metric(self) -> str:
         """The score that decides, without its prefix."""
-        facts, config = self.prepared.facts, self.experiment.search
-        name = (config.metric if config else None) or f"validation/{default_metric(facts.task)}"
-        allowed = metrics_of(facts.task, len(facts.labels))
-        if (metric := name.removeprefix("validation/")) not in allowed:
-            raise ConfigError(
-                f"search.metric {name} does not exist for a {facts.task} with {len(facts.labels)} classes",
-                f"there are: {', '.join(f'validation/{known}' for known in allowed)}",
-            )
-        return metric
+        return deciding_metric(self.experiment, self.prepared.facts)
+
+
+def deciding_metric(experiment: Experiment, facts: Facts) -> str:
+    """The score that decides, without its prefix. Raises ConfigError for one that these data do not have."""
+    config = experiment.search
+    name = (config.metric if config else None) or f"validation/{default_metric(facts.task)}"
+    allowed = metrics_of(facts.task, len(facts.labels))
+    if (metric := name.removeprefix("validation/")) not in allowed:
+        raise ConfigError(
+            f"search.metric {name} does not exist for a {facts.task} with {len(facts.labels)} classes",
+            f"there are: {', '.join(f'validation/{known}' for known in allowed)}",
+        )
+    return metric
 
 
 @contextmanager
-def working(experiment: Experiment, progress: Progress, command: str, code_path: str = "") -> Iterator[Work]:
+def working(
+    experiment: Experiment, progress: Progress, command: str, code_path: str = "", accepts_changed_data: bool = False
+) -> Iterator[Work]:
     """Open the run's folder, alone, and keep its record of beginning and failure."""
     run = RunFolder.of(experiment)
     with run.alone():
@@ -87,7 +110,7 @@ def working(experiment: Experiment, progress: Progress, command: str, code_path:
             "started", command=command, versions=versions(), machine=describe_machine(), code_path=code_path
         )
         try:
-            yield Work(experiment, run, progress, code_path)
+            yield Work(experiment, run, progress, code_path, accepts_changed_data)
         except UserError as error:
             run.journal.append("failed", stage=command, message=str(error))
             raise
@@ -195,7 +218,9 @@ def finish(work: Work) -> None:
 
 def _prepared_for(work: Work, experiment: Experiment) -> Prepared:
     """The run's data; read anew only where the best trial reads it differently."""
-    return work.prepared if experiment.data == work.experiment.data else prepare(experiment.data)
+    if experiment.data == work.experiment.data:
+        return work.prepared
+    return prepare(experiment.data, code_path=work.code_path)
 
 
 def _compare(work: Work, found: SearchResult, fitted: FitResult) -> None:
@@ -210,20 +235,25 @@ def _package(
     work: Work, experiment: Experiment, prepared: Prepared, trial: str, weights: dict[str, Tensor]
 ) -> Manifest:
     facts = prepared.facts
-    model = build_model(experiment.model, ModelInputs.of(facts.transforms, facts.num_outputs), 0, work.code_path)
+    inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
+    model = build_model(experiment.model, inputs, 0, work.code_path, experiment.ensemble)
     model.load_state_dict(weights)
+    threshold = threshold_of(experiment.train.imbalance, model, facts, prepared.validation)
     with tempfile.TemporaryDirectory() as workdir:
         compressed = compress_model(
             model, task=facts.task, held_out=prepared.test.tensors, config=experiment.compress, workdir=Path(workdir),
-            score=lambda scores: held_out_scores(facts.task, scores, prepared.test.target),
+            score=lambda scores: held_out_scores(
+                facts.task, scores, prepared.test.target, labels=facts.labels, threshold=threshold
+            ),
             metric=work.metric, mode=METRIC_MODES[work.metric],
             target_mean=facts.target_mean, target_scale=facts.target_scale,
         )  # fmt: skip
         return build_package(
             work.run.package, experiment=experiment, task=facts.task, labels=facts.labels, inputs=facts.inputs,
             transforms=facts.transforms, compressed=compressed, held_out=prepared.test_rows, weights=weights,
+            train_rows=prepared.reference_rows,
             metric=f"test/{work.metric}", metric_mode=METRIC_MODES[work.metric],
-            lineage=_lineage(work, prepared, trial), num_rows=_num_rows(prepared),
+            lineage=_lineage(work, prepared, trial), num_rows=_num_rows(prepared), threshold=threshold,
         )  # fmt: skip
 
 
@@ -241,20 +271,15 @@ def _num_rows(prepared: Prepared) -> dict[str, int]:
 def record_data(run: RunFolder, prepared: Prepared) -> None:
     """The split, what the columns are, and some raw held-out rows for later checks."""
     facts, num_rows = prepared.facts, _num_rows(prepared)
-    prepared.split.save(run.path / "split.parquet")
+    prepared.save_split(run.path / "split.parquet")
     pq.write_table(prepared.test_rows.slice(0, MAX_HELD_OUT_ROWS), run.path / "held_out.parquet")
-    run.write_json(
-        "data.json",
-        {
-            "fingerprint": facts.fingerprint, "task": facts.task, "labels": facts.labels, "num_rows": num_rows,
-            "inputs": [spec.model_dump(mode="json") for spec in facts.inputs],
-        },
-    )  # fmt: skip
-    num_features = sum(len(spec.columns) or 1 for spec in facts.inputs)
-    run.journal.append(
-        "data", num_rows=num_rows, fingerprint=facts.fingerprint, task=facts.task, labels=facts.labels,
-        num_features=num_features,
-    )  # fmt: skip
+    known: dict[str, Any] = {
+        "fingerprint": facts.fingerprint, "task": facts.task, "labels": facts.labels, "num_rows": num_rows,
+        "sources": [asdict(source) for source in prepared.sources], "counts": dict(prepared.counts),
+        "notes": list(prepared.notes),
+    }  # fmt: skip
+    run.write_json("data.json", known | {"inputs": [spec.model_dump(mode="json") for spec in facts.inputs]})
+    run.journal.append("data", **known, num_features=sum(len(spec.columns) or 1 for spec in facts.inputs))
 
 
 def versions() -> dict[str, str]:

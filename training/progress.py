@@ -32,6 +32,9 @@ class Progress(Protocol):
     def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
         """A trial of the search ended."""
 
+    def step(self, done: float, total: float, text: str) -> None:
+        """A piece of a stage ended; `done` of `total` in whatever unit says best how much is left."""
+
     def note(self, text: str) -> None:
         """Something a person should know."""
 
@@ -46,6 +49,9 @@ class Silent:
         """Nothing."""
 
     def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
+        """Nothing."""
+
+    def step(self, done: float, total: float, text: str) -> None:
         """Nothing."""
 
     def note(self, text: str) -> None:

@@ -52,6 +52,11 @@ class RunFolder:
         return self.path / "trials"
 
     @property
+    def quarantine(self) -> Path:
+        """Rows that were set aside, with their reasons; there only if there are some."""
+        return self.path / "quarantine.parquet"
+
+    @property
     def package(self) -> Path:
         """The package, once there is one."""
         return self.path / "package"
@@ -68,10 +73,10 @@ class RunFolder:
         write_text(self.experiment_file, to_yaml(experiment))
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, lock: str = ".lock") -> Iterator[None]:
         """Hold the folder: two drivers on one run would train over each other. A dead holder's lock is gone with it."""
         check_writable(self.path)
-        with (self.path / ".lock").open("w") as file:
+        with (self.path / lock).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cluster.commands.options import (
+    AcceptChangedData,
     Address,
     ConfigArgument,
     Json,
@@ -21,7 +22,12 @@ from training.errors import ConfigError
 
 
 def init(
-    source: Annotated[str, typer.Argument(help="A CSV or Parquet file, folder, glob or URI, or sklearn:<name>.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A table or a folder of images: file, folder, glob or URI, module:function, or sklearn:<name>."
+        ),
+    ],
     target: Annotated[str, typer.Option(help="The column to predict.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout otherwise.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the experiment; from the source otherwise.")] = None,
@@ -91,6 +97,7 @@ def train(
     overrides: Overrides = None,
     address: Address = None,
     storage: Storage = None,
+    accept_changed_data: AcceptChangedData = False,
     as_json: Json = False,
     talk: Talk = None,
 ) -> None:
@@ -98,7 +105,11 @@ def train(
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
 
-    outcome = work.train(experiment, console, work.Place(address, config.parent, console.is_verbose))
+    outcome = work.train(
+        experiment,
+        console,
+        work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
+    )
     console.data(outcome if as_json else str(outcome["checkpoint"]))
 
 
@@ -107,6 +118,7 @@ def tune(
     overrides: Overrides = None,
     address: Address = None,
     storage: Storage = None,
+    accept_changed_data: AcceptChangedData = False,
     as_json: Json = False,
     talk: Talk = None,
 ) -> None:
@@ -114,7 +126,11 @@ def tune(
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
 
-    outcome = work.tune(experiment, console, work.Place(address, config.parent, console.is_verbose))
+    outcome = work.tune(
+        experiment,
+        console,
+        work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
+    )
     lines = [f"{outcome['metric']}: {outcome['score']:.4f} ({outcome['trial']})"]
     lines += [f"{key}: {value}" for key, value in outcome["params"].items()]
     console.data(outcome if as_json else "\n".join(lines))
@@ -125,6 +141,7 @@ def compress(
     overrides: Overrides = None,
     address: Address = None,
     storage: Storage = None,
+    accept_changed_data: AcceptChangedData = False,
     as_json: Json = False,
     talk: Talk = None,
 ) -> None:
@@ -132,7 +149,11 @@ def compress(
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
 
-    outcome = work.compress(experiment, console, work.Place(address, config.parent, console.is_verbose))
+    outcome = work.compress(
+        experiment,
+        console,
+        work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
+    )
     console.data(outcome if as_json else str(outcome["package"]))
 
 
@@ -141,6 +162,7 @@ def run(
     overrides: Overrides = None,
     address: Address = None,
     storage: Storage = None,
+    accept_changed_data: AcceptChangedData = False,
     keep_serving: Annotated[
         bool, typer.Option("--keep-serving", help="Keep the endpoint up until Ctrl-C; on a cluster, leave it there.")
     ] = False,
@@ -156,7 +178,7 @@ def run(
     from training.summary import summarise
 
     folder = RunFolder.of(experiment).path
-    place = work.Place(address, config.parent, console.is_verbose)
+    place = work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data)
     with work.run(experiment, console, place, keep_serving) as url:
         console.close()
         console.data(summarise(folder).model_dump(mode="json") if as_json else summary_text(RunRecord.read(folder)))

@@ -31,6 +31,10 @@ Talk = Annotated[
         "--verbose/--quiet", "-v/-q", help="Say more, Ray's own log included, or only errors.", show_default=False
     ),
 ]
+AcceptChangedData = Annotated[
+    bool,
+    typer.Option("--accept-changed-data", help="Go on with a run though its data changed since it began."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DEFAULT_STORAGE = "runs"
 

@@ -50,7 +50,8 @@ def parse_infer(
     request_id = request.get("id")
     if not isinstance(request_id, str | None):
         raise BadInput(f"id is {json_kind(request_id)}, expected a text")
-    tensors = _tensors(request.get("inputs"), blobs)
+    files = frozenset(spec.name for spec in inputs if spec.is_file)
+    tensors = _tensors(request.get("inputs"), blobs, files)
     return InferRequest(request_id, inputs_from_tensors(tensors, inputs), _wanted(request, outputs))
 
 
@@ -90,7 +91,7 @@ def _split(header: str | None, body: bytes) -> tuple[memoryview, memoryview]:
     return whole[: int(header)], whole[int(header) :]
 
 
-def _tensors(inputs: Any, blobs: memoryview) -> list[Tensor]:
+def _tensors(inputs: Any, blobs: memoryview, files: frozenset[str]) -> list[Tensor]:
     if not isinstance(inputs, list) or not inputs:
         raise BadInput(f"inputs is {'empty' if inputs == [] else json_kind(inputs)}, expected a list of tensors")
     tensors: list[Tensor] = []
@@ -105,7 +106,8 @@ def _tensors(inputs: Any, blobs: memoryview) -> list[Tensor]:
             raise MalformedRequest(
                 f"input {name!r}: binary_data_size is {size}, only {len(blobs) - position} bytes follow the JSON part"
             )
-        tensors.append(read_binary(name, datatype, shape, blobs[position : position + size]))
+        blob = blobs[position : position + size]
+        tensors.append(read_binary(name, datatype, shape, blob, as_text=name not in files))
         position += size
     if position != len(blobs):
         raise MalformedRequest(f"{len(blobs) - position} bytes of binary data belong to no input")

@@ -9,6 +9,7 @@ import numpy as np
 
 from serving.errors import BadInput
 from serving.protocol.tensors import Tensor, flatten, json_kind, number_values, text_values
+from serving.protocol.unpacked import read_dates, read_images
 from training.package.manifest import InputSpec
 
 
@@ -40,13 +41,22 @@ def inputs_from_records(body: Any, specs: tuple[InputSpec, ...]) -> dict[str, np
             check_names(record, expected, f"record {index}: column")
     for spec in specs:
         values = [record[spec.name] for record in records]
-        if spec.kind == "categorical":
-            inputs[spec.name] = text_values(f"column {spec.name!r}", values)
-        elif spec.kind == "numeric":
-            inputs[spec.name] = number_values(f"column {spec.name!r}", values)
-        else:
-            inputs[spec.name] = np.stack([_image(index, value, spec) for index, value in enumerate(values)])
+        inputs[spec.name] = _column(values, spec)
     return inputs
+
+
+def _column(values: list[Any], spec: InputSpec) -> np.ndarray:
+    where = f"column {spec.name!r}"
+    match spec.kind:
+        case "categorical" | "text":
+            return text_values(where, values)
+        case "numeric":
+            return number_values(where, values)
+        case "date":
+            return read_dates(where, text_values(where, values), spec)
+    if spec.is_file and all(isinstance(value, str) for value in values):
+        return read_images(where, values, spec)
+    return np.stack([_image(index, value, spec) for index, value in enumerate(values)])
 
 
 def check_names(given: Iterable[str], expected: list[str], what: str) -> None:
@@ -63,20 +73,29 @@ def check_names(given: Iterable[str], expected: list[str], what: str) -> None:
 
 
 def _fit(tensor: Tensor, spec: InputSpec) -> np.ndarray:
-    if (tensor.datatype == "BYTES") != (spec.kind == "categorical"):
-        wanted = "BYTES" if spec.kind == "categorical" else f"{spec.datatype} or another numeric datatype"
-        raise BadInput(f"input {spec.name!r}: datatype is {tensor.datatype}, expected {wanted}")
+    where = f"input {spec.name!r}"
+    _require_datatype(where, tensor, spec)
     num_rows, *rest = tensor.shape or (0,)
-    size = math.prod(spec.shape)
-    allowed = [list(spec.shape), [size]] if spec.kind == "image" else [[], [1]]
+    is_image = spec.kind == "image" and tensor.datatype != "BYTES"
+    allowed = [list(spec.shape), [math.prod(spec.shape)]] if is_image else [[], [1]]
     if not tensor.shape or rest not in allowed:
         shapes = " or ".join("[" + ", ".join(["N", *map(str, shape)]) + "]" for shape in allowed)
-        raise BadInput(f"input {spec.name!r}: shape is {list(tensor.shape)}, expected {shapes}")
+        raise BadInput(f"{where}: shape is {list(tensor.shape)}, expected {shapes}")
     if num_rows == 0:
-        raise BadInput(f"input {spec.name!r}: the batch is empty, its shape is {list(tensor.shape)}")
-    if spec.kind == "image":
+        raise BadInput(f"{where}: the batch is empty, its shape is {list(tensor.shape)}")
+    if is_image:
         return _without_gaps(tensor.values, spec).reshape(num_rows, *spec.shape)
-    return tensor.values
+    if spec.kind == "image":
+        return read_images(where, tensor.values.tolist(), spec)
+    return read_dates(where, tensor.values, spec) if spec.kind == "date" else tensor.values
+
+
+def _require_datatype(where: str, tensor: Tensor, spec: InputSpec) -> None:
+    is_bytes = tensor.datatype == "BYTES"
+    if is_bytes == (spec.datatype == "BYTES") or (spec.is_file and not is_bytes):
+        return
+    wanted = "BYTES" if spec.datatype == "BYTES" else f"{spec.datatype} or another numeric datatype"
+    raise BadInput(f"{where}: datatype is {tensor.datatype}, expected {wanted}")
 
 
 def _without_gaps(pixels: np.ndarray, spec: InputSpec) -> np.ndarray:
@@ -108,5 +127,7 @@ def _gather_pixels(record: dict[str, Any], specs: tuple[InputSpec, ...]) -> dict
 
 def _image(index: int, value: Any, spec: InputSpec) -> np.ndarray:
     where = f"record {index}: {spec.name!r}"
+    if spec.is_file and isinstance(value, str):
+        return read_images(where, [value], spec)[0]
     pixels = number_values(where, flatten(where, spec.shape, value))
     return _without_gaps(pixels, spec).reshape(spec.shape)

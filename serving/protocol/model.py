@@ -1,8 +1,9 @@
 """One served model: every path under /v2/models/{name}, from the bytes of a request to the bytes of its answer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from serving.protocol.reply import Reply, error_reply, failure_reply, json_reply
 from training.package.golden import Golden
 from training.package.manifest import InputSpec, Manifest
 
+Parsed = TypeVar("Parsed")
 Inputs = Mapping[str, np.ndarray]
 Predict = Callable[[Inputs, int], Awaitable[Mapping[str, np.ndarray]]]  # inputs, number of rows -> outputs by name
 
@@ -36,6 +38,7 @@ class ModelHandler:
     def __init__(self, info: ModelInfo, predict: Predict, is_ready: Callable[[], bool]) -> None:
         self._info, self._predict, self._is_ready = info, predict, is_ready
         self._inputs, self._outputs = info.manifest.inputs, info.manifest.outputs
+        self._takes_files = any(spec.is_file for spec in self._inputs)
         self._labels = info.manifest.labels
         self._metadata = json_reply(metadata(info))
         # Looked up by whole path: splitting and decoding each path would cost more than the rest of the routing.
@@ -87,12 +90,18 @@ class ModelHandler:
         return await self._predict_records(body)
 
     async def _infer(self, headers: Mapping[str, str], body: bytes) -> Reply:
-        request = parse_infer(headers, body, self._inputs, self._outputs)
+        request = await self._parse(parse_infer, headers, body, self._inputs, self._outputs)
         outputs = await self._predict(request.inputs, request.num_rows)
         return infer_reply(request, outputs, self._info.name, self._info.version)
 
+    async def _parse(self, parse: Callable[..., Parsed], *arguments: Any) -> Parsed:
+        """In a thread where images must be decoded: for that long no health check may wait."""
+        if self._takes_files:
+            return await asyncio.to_thread(parse, *arguments)
+        return parse(*arguments)
+
     async def _predict_records(self, body: bytes) -> Reply:
-        inputs = inputs_from_records(parse_json(body), self._inputs)
+        inputs = await self._parse(lambda: inputs_from_records(parse_json(body), self._inputs))
         outputs = await self._predict(inputs, len(next(iter(inputs.values()))))
         return json_reply(records_from_outputs(outputs, self._labels))
 
@@ -119,7 +128,8 @@ def metadata(info: ModelInfo) -> dict[str, Any]:
         "versions": [info.version],
         "platform": f"{chosen.runtime}_onnx",
         "inputs": [
-            {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *spec.shape]} for spec in manifest.inputs
+            {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *(() if spec.is_file else spec.shape)]}
+            for spec in manifest.inputs
         ],
         "outputs": [
             {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *spec.shape]} for spec in manifest.outputs
@@ -127,6 +137,7 @@ def metadata(info: ModelInfo) -> dict[str, Any]:
         "parameters": {
             "task": manifest.task,
             "labels": manifest.labels,
+            "threshold": manifest.threshold,
             "metric": manifest.metric,
             "score": chosen.metrics.get(manifest.metric),
             "variant": info.variant,
@@ -144,4 +155,7 @@ def _input_hints(spec: InputSpec) -> dict[str, Any]:
         "minimum": spec.minimum,
         "maximum": spec.maximum,
         "columns": spec.columns,
+        "shape": spec.shape,
+        "format": spec.format,
+        "missing": spec.missing,
     }

@@ -4,13 +4,14 @@ Shapes: a tensor is held flat, in row-major order; its declared shape stands bes
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from serving.errors import BadInput, MalformedRequest
+from training.package.values import as_objects
 
 # Wire layouts of the Open Inference Protocol: little-endian, whatever this machine is.
 NUMERIC_DTYPES: dict[str, np.dtype[Any]] = {
@@ -63,7 +64,7 @@ _JSON_RULES = {name: _json_rule(name, dtype) for name, dtype in NUMERIC_DTYPES.i
 
 
 class Tensor(NamedTuple):
-    """A tensor as received: values flat, float32 with NaN for missing, or str with None for missing."""
+    """A tensor as received: values flat, float32 with NaN for missing, str with None for missing, or bytes."""
 
     name: str
     datatype: str
@@ -79,11 +80,11 @@ def read_json(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> Te
     return Tensor(name, datatype, shape, values)
 
 
-def read_binary(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview) -> Tensor:
-    """A tensor from the binary extension's bytes."""
+def read_binary(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview, *, as_text: bool = True) -> Tensor:
+    """A tensor from the binary extension's bytes. BYTES are UTF-8 text, or files where `as_text` is off."""
     where, count = f"input {name!r}", math.prod(shape)
     if datatype == "BYTES":
-        return Tensor(name, datatype, shape, _binary_texts(where, raw, count))
+        return Tensor(name, datatype, shape, _binary_elements(where, raw, count, _text if as_text else _file))
     dtype = NUMERIC_DTYPES[datatype]
     if len(raw) != count * dtype.itemsize:
         raise MalformedRequest(
@@ -110,9 +111,7 @@ def text_values(where: str, flat: Sequence[Any]) -> np.ndarray:
     """JSON texts as an object array, null as None."""
     if not _TEXTS.issuperset(map(type, flat)):
         raise _wrong_type(where, flat, _TEXTS, "text or null")
-    values = np.empty(len(flat), dtype=object)
-    values[:] = flat
-    return values
+    return as_objects(flat)
 
 
 def number_values(where: str, flat: Sequence[Any], datatype: str = "FP32") -> np.ndarray:
@@ -150,31 +149,39 @@ def flatten(where: str, shape: tuple[int, ...], data: Any) -> Sequence[Any]:
 
 
 def write_binary(values: np.ndarray) -> bytes:
-    """The binary extension's bytes of an output: float32, or texts each behind its length."""
+    """The binary extension's bytes: of float32, or of texts or files, each behind its length."""
     if values.dtype != object:
         return values.astype("<f4", copy=False).tobytes()
-    pieces = [text.encode() for text in values.ravel()]
+    pieces = [value if isinstance(value, bytes) else value.encode() for value in values.ravel()]
     return b"".join(len(piece).to_bytes(_LENGTH_BYTES, "little") + piece for piece in pieces)
 
 
-def _binary_texts(where: str, raw: memoryview, count: int) -> np.ndarray:
-    texts: list[str] = []
+def _text(where: str, index: int, raw: memoryview) -> str:
+    try:
+        return str(raw, "utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where}: element {index} is not UTF-8: {error.reason}") from None
+
+
+def _file(_where: str, _index: int, raw: memoryview) -> bytes:
+    return bytes(raw)
+
+
+def _binary_elements(
+    where: str, raw: memoryview, count: int, read: Callable[[str, int, memoryview], str | bytes]
+) -> np.ndarray:
+    elements: list[str | bytes] = []
     position = 0
     while position < len(raw):
         start = position + _LENGTH_BYTES
         end = start + int.from_bytes(raw[position:start], "little")
         if start > len(raw) or end > len(raw):
-            raise MalformedRequest(f"{where}: the bytes end within element {len(texts)}")
-        try:
-            texts.append(str(raw[start:end], "utf-8"))
-        except UnicodeDecodeError as error:
-            raise BadInput(f"{where}: element {len(texts)} is not UTF-8: {error.reason}") from None
+            raise MalformedRequest(f"{where}: the bytes end within element {len(elements)}")
+        elements.append(read(where, len(elements), raw[start:end]))
         position = end
-    if len(texts) != count:
-        raise MalformedRequest(f"{where}: its shape takes {count} elements, its bytes hold {len(texts)}")
-    values = np.empty(count, dtype=object)
-    values[:] = texts
-    return values
+    if len(elements) != count:
+        raise MalformedRequest(f"{where}: its shape takes {count} elements, its bytes hold {len(elements)}")
+    return as_objects(elements)
 
 
 def _wrong_type(where: str, flat: Sequence[Any], allowed: frozenset[type], expected: str) -> BadInput:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pyarrow.csv as pacsv
 import pytest
 
 from cluster.predict import here, read_records
+from serving.predictor import Predictor
+from tests.kinds import config, table, write_package_of_kinds
 from tests.packages import write_table_package
 from training.errors import DataError
 
@@ -45,3 +48,12 @@ def test_records_are_answered_by_the_package(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"age": 30, "hours": 40, "city": "Rome"}\n')
     (answer,) = here(tmp_path / "rows.jsonl", tmp_path / "package")
     assert set(answer) == {"label", "probabilities"}
+
+
+def test_a_csv_file_is_read_with_the_kinds_and_formats_of_training(tmp_path: Path) -> None:
+    rows = table().drop_columns(["photo"])
+    pacsv.write_csv(rows, tmp_path / "rows.csv")
+    write_package_of_kinds(tmp_path / "package", rows, config(image_shape=None))
+    answers = here(tmp_path / "rows.csv", tmp_path / "package")
+    expected = Predictor.load(tmp_path / "package").predict_table(rows)["probability_v"].to_pylist()
+    assert [answer["probabilities"]["v"] for answer in answers] == pytest.approx(expected, abs=1e-6)

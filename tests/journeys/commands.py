@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 MANTA = [sys.executable, "-m", "cluster"]
+PII_KEY = "a key that only these tests have"
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(mark: str = "") -> dict[str, str]:
     """A person's environment: none of the tests' Ray, and a mark that every process started from here inherits."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return kept | {"PYTHONPATH": str(ROOT), "MANTA_TEST_MARK": mark}
+    return kept | {"PYTHONPATH": str(ROOT), "MANTA_TEST_MARK": mark, "MANTA_PII_KEY": PII_KEY}
 
 
 def manta(*arguments: object, cwd: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 import tritonclient.http as triton
 
-from tests.journeys.commands import MANTA, environment, manta
+from tests.journeys.commands import MANTA, PII_KEY, environment, manta
+
+PLANTED = "zaphod-beeblebrox"  # in every personal value, and nowhere else
 
 CONFIG = """
 name: flowers
-data: {{source: "{source}", target: species}}
+data: {{source: "{source}", target: species, pii: {{owner: hash, phone: drop}}, checks: {{max_bad_fraction: 0.02}}}}
 model: {{kind: mlp, hidden: [16]}}
 train: {{epochs: 8, global_batch_size: 16, peak_lr: 0.02}}
 search:
@@ -45,14 +48,16 @@ class Journey:
 
 
 def write_flowers(path: Path) -> None:
-    """A table with numbers, a category, missing values, and text labels."""
+    """A table with numbers, a category, missing values, personal data, text labels, and a ragged row."""
     draw = np.random.default_rng(0)
-    lines = ["length,width,colour,species"]
+    lines = ["length,width,colour,owner,phone,species"]
     for i in range(240):
         species = ("aster", "daisy", "tulip")[i % 3]
         length = f"{draw.normal(3 + 2 * (i % 3), 0.4):.3f}" if i % 17 else ""
         colour = ("white", "yellow", "red")[i % 3] if draw.random() < 0.9 else "pink"
-        lines.append(f"{length},{draw.normal(1 + i % 2, 0.3):.3f},{colour if i % 23 else 'NA'},{species}")
+        person = f"{PLANTED}-{i % 20}@example.org,{PLANTED}-phone-{i}"
+        lines.append(f"{length},{draw.normal(1 + i % 2, 0.3):.3f},{colour if i % 23 else 'NA'},{person},{species}")
+    lines.append(f"1.0,2.0,white,{PLANTED}-ragged@example.org,{PLANTED}-phone,more,{PLANTED}-more,aster")
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -95,6 +100,36 @@ def test_the_same_run_again_says_so_and_does_nothing(journey: Journey) -> None:
     assert (journey.run / "journal.jsonl").read_text() == before
 
 
+def test_no_personal_value_is_left_behind(journey: Journey) -> None:
+    """Neither in the run, nor in the release, nor in what was said; the ragged row is told of without its content."""
+    files = [path for path in (journey.folder / "runs").rglob("*") if path.is_file()]
+    assert {"golden.json", "reference.json", "quarantine.parquet", "held_out.parquet", "report.html"} <= {
+        path.name for path in files
+    }
+    for path in files:
+        text = str(pq.read_table(path).to_pylist()).encode() if path.suffix == ".parquet" else path.read_bytes()
+        assert PLANTED.encode() not in text, path
+        assert PII_KEY.encode() not in text, path
+    assert PLANTED not in journey.result.stdout + journey.result.stderr
+    (bad,) = pq.read_table(journey.run / "quarantine.parquet").to_pylist()
+    assert (bad["row"], bad["value"]) == (240, None)
+    assert bad["source"].endswith("flowers.csv")
+    assert b"pii:" in (journey.run / "held_out.parquet").read_bytes()
+
+
+def test_a_changed_table_is_refused_with_what_changed(journey: Journey) -> None:
+    before = journey.table.read_text()
+    journey.table.write_text(before + "3.1,1.2,red,someone@example.org,1,daisy\n")
+    try:
+        refused = manta("compress", journey.config, cwd=journey.folder)
+        assert refused.returncode == 3
+        for word in ("changed since this run began", "240 rows before, 241 now", "--accept-changed-data"):
+            assert word in refused.stderr, refused.stderr
+        assert "Traceback" not in refused.stderr
+    finally:
+        journey.table.write_text(before)
+
+
 def test_a_changed_experiment_under_the_same_name_is_refused(journey: Journey) -> None:
     changed = manta("run", journey.config, "--set", "train.epochs=9", cwd=journey.folder)
     assert changed.returncode == 3
@@ -110,7 +145,11 @@ def test_runs_and_models_list_it(journey: Journey) -> None:
 
 def test_a_deployed_release_gives_the_packages_numbers_by_every_road(journey: Journey) -> None:
     """predict on the package, predict over HTTP, triton with JSON and with binary tensors: the same numbers."""
-    rows = pacsv.read_csv(journey.table).slice(0, 20).drop_columns(["species"])
+    rows = (
+        pacsv.read_csv(journey.table, parse_options=pacsv.ParseOptions(invalid_row_handler=lambda _: "skip"))
+        .slice(0, 20)
+        .drop_columns(["phone", "species"])
+    )
     pacsv.write_csv(rows, journey.folder / "rows.csv")
     port = free_port()
     deploy = [*MANTA, "deploy", "flowers@champion", "--port", str(port)]
@@ -145,7 +184,7 @@ def test_a_deployed_release_gives_the_packages_numbers_by_every_road(journey: Jo
 
 def ask(client: triton.InferenceServerClient, rows: object, binary: bool) -> np.ndarray:
     inputs = []
-    for name, datatype in (("length", "FP32"), ("width", "FP32"), ("colour", "BYTES")):
+    for name, datatype in (("length", "FP32"), ("width", "FP32"), ("colour", "BYTES"), ("owner", "BYTES")):
         column = rows.column(name).to_pylist()
         is_text = datatype == "BYTES"
         values = [value if value is not None else ("NA" if is_text else np.nan) for value in column]

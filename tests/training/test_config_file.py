@@ -115,6 +115,56 @@ def test_keys_with_dots_inside_a_search_space_and_columns(config: Path) -> None:
     assert experiment.data.columns == {"a.b": "categorical"}
 
 
+@pytest.mark.parametrize(
+    ("override", "where", "value"),
+    [
+        ("data.columns.age=numeric", ["columns", "age"], "numeric"),
+        ("data.columns.age={kind: numeric, log: true}", ["columns", "age", "log"], True),
+        ("data.checks.columns.age.min=3", ["checks", "columns", "age", "min"], 3),
+        ("data.checks.columns.a.b.max=3", ["checks", "columns", "a.b", "max"], 3),
+        ("data.checks.columns.age={min: 3}", ["checks", "columns", "age", "min"], 3),
+        ("data.pii.e.mail=drop", ["pii", "e.mail"], "drop"),
+        ("data.rename.a=b", ["rename", "a"], "b"),
+        ("train.imbalance.class_weights.yes=2.5", None, None),
+    ],
+)
+def test_free_names_may_be_followed_by_known_fields(
+    config: Path, override: str, where: list[str] | None, value: object
+) -> None:
+    found = load_experiment(config, [override]).model_dump(mode="json")["data"]
+    for part in where or []:
+        found = found[part]
+    assert found == value or where is None
+
+
+def test_places_of_lists_can_be_set(config: Path) -> None:
+    more = "data: {source: t.csv, target: y, join: [{source: a.csv, on: id}, {source: b.csv, on: id}]}"
+    config.write_text(f"name: tiny\n{more}\n")
+    joins = load_experiment(config, ["data.join.1.on=key", "data.join.1.rename.x=z", "data.join.0.how=inner"]).data.join
+    assert [(join.source, join.on, join.how) for join in joins] == [("a.csv", "id", "inner"), ("b.csv", "key", "left")]
+    assert joins[1].rename == {"x": "z"}
+    config.write_text(SMALLEST)
+    (join,) = load_experiment(config, ["data.join.0.source=a.csv", "data.join.0.on=[id, day]"]).data.join
+    assert join.keys == {"id": "id", "day": "day"}
+
+
+def test_problems_inside_lists_and_free_names_have_their_place(config: Path) -> None:
+    said = problems(
+        config,
+        "name: tiny\ndata:\n  source: t.csv\n  target: y\n  join: [{source: a.csv}, {source: b.csv, onn: id}]\n"
+        "  columns: {age: number, zip: {}, day: {kind: date, scale: none}}\n  checks: {columns: {age: {mim: 3}}}\n",
+    )
+    for line in (
+        "data.join.0.on  is missing (mapping or list of text or text: key: a column that both have",
+        "data.join.1.onn  is not a known key (nearest: data.join.<n>.on)",
+        'data.columns.age  is "number", must be one of numeric, categorical, date, text, image',
+        "data.columns.zip  is {}, must be numeric, categorical, date, text or image, or a mapping",
+        "data.columns.day.scale  is a key of another kind (kind=numeric)",
+        "data.checks.columns.age.mim  is not a known key (nearest: data.checks.columns.<name>.min)",
+    ):
+        assert " ".join(line.split()) in " ".join(said.split())
+
+
 def test_a_trial_changes_only_its_keys(config: Path) -> None:
     experiment = load_experiment(config)
     changed = apply_overrides(experiment, {"train.peak_lr": 0.1, "model.hidden": [8]})
@@ -132,9 +182,10 @@ def test_a_resolved_experiment_reads_back_the_same(config: Path, tmp_path: Path)
 
 def test_every_key_is_explained() -> None:
     keys = explain()
-    assert {"train.peak_lr", "search.space.<name>.log", "data.columns.<name>", "model.args"} <= {
-        key.key for key in keys
-    }
+    assert {
+        "train.peak_lr", "search.space.<name>.log", "data.columns.<name>", "data.columns.<name>.scale", "model.args",
+        "data.checks.columns.<name>.min", "data.join.<n>.on", "data.join.<n>.on.<name>", "data.join.<n>.cast.<name>",
+    } <= {key.key for key in keys}  # fmt: skip
     assert all(key.meaning for key in keys if not key.key.endswith(">")), [key.key for key in keys if not key.meaning]
     lr = next(key for key in keys if key.key == "train.peak_lr")
     assert (lr.type, lr.default) == ("number", "0.003")

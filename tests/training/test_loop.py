@@ -1,18 +1,15 @@
 """The loop in a plain process: order, weights, resume, divergence."""
 
-from collections import Counter
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from training.config import EarlyStopping, MlpConfig, TrainConfig
 from training.data.config import DataConfig
 from training.data.prepare import Prepared, prepare
 from training.errors import TrainingFailed
-from training.loop import Trainer, learning_rate, run_to_end, sample_order, shard_batches
+from training.loop import Trainer, learning_rate, run_to_end
 from training.models import ModelInputs, build_model
 from training.session import Checkpoint, PlainSession
 
@@ -36,34 +33,6 @@ def equal(one: Checkpoint, two: Checkpoint) -> bool:
     return all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
 
 
-@given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 5), st.integers(0, 3))
-def test_every_row_is_seen_once_an_epoch_by_some_worker(num_rows: int, batch: int, workers: int, epoch: int) -> None:
-    batch = max(batch, workers)
-    order = sample_order(num_rows, seed=7, epoch=epoch)
-    seen: Counter[int] = Counter()
-    steps = set()
-    for rank in range(workers):
-        shares = shard_batches(order, batch, rank, workers)
-        steps.add(len(shares))
-        for index, weight in shares:
-            assert len(index) > 0
-            if weight:
-                seen.update(index.tolist())
-    assert seen == Counter(range(num_rows))
-    assert len(steps) == 1  # all workers make the same number of steps, or one would wait for ever
-
-
-@given(st.integers(1, 97), st.integers(1, 32), st.integers(1, 5))
-def test_weighted_means_over_workers_are_the_mean_of_the_global_batch(num_rows: int, batch: int, workers: int) -> None:
-    batch = max(batch, workers)
-    losses = np.random.default_rng(0).random(num_rows)
-    order = sample_order(num_rows, 0, 0)
-    shares = [shard_batches(order, batch, rank, workers) for rank in range(workers)]
-    for step, start in enumerate(range(0, num_rows, batch)):
-        over_workers = np.mean([losses[index].mean() * weight for index, weight in (rank[step] for rank in shares)])
-        assert over_workers == pytest.approx(losses[order[start : start + batch]].mean())
-
-
 def test_learns_and_stops_early(iris: Prepared) -> None:
     session = PlainSession()
     one = trainer(
@@ -77,7 +46,7 @@ def test_learns_and_stops_early(iris: Prepared) -> None:
     assert one.epoch - one.best_epoch == 10
 
 
-def test_resumed_training_ends_with_the_weights_of_an_unbroken_one(iris: Prepared, tmp_path: object) -> None:
+def test_resumed_training_ends_with_the_weights_of_an_unbroken_one(iris: Prepared, tmp_path: Path) -> None:
     config = TrainConfig(epochs=6, global_batch_size=16, early_stopping=None)
     whole_session, broken_session = PlainSession(), PlainSession()
     whole = trainer(iris, config, whole_session)
@@ -86,13 +55,45 @@ def test_resumed_training_ends_with_the_weights_of_an_unbroken_one(iris: Prepare
     for _ in range(3):
         broken_session.report(first.train_epoch(), first.checkpoint())
     torch.manual_seed(12345)  # what else the process drew must not matter
-    torch.save(broken_session.latest, f"{tmp_path}/c.pt")
-    broken_session.latest = torch.load(f"{tmp_path}/c.pt", weights_only=True)
+    torch.save(broken_session.latest, tmp_path / "c.pt")
+    broken_session.latest = torch.load(tmp_path / "c.pt", weights_only=True)
     second = trainer(iris, config, broken_session)
     run_to_end(second, broken_session)
     assert len(broken_session.history) == 6
     assert equal(whole.checkpoint(), second.checkpoint())
     assert not equal(whole.checkpoint(), trainer(iris, config).checkpoint())
+
+
+@pytest.mark.parametrize("num_steps", [1, 6, 7])  # of 7 an epoch: after the first, before the last, after the last
+def test_a_training_stopped_inside_an_epoch_goes_on_as_if_it_had_not(
+    iris: Prepared, tmp_path: Path, num_steps: int
+) -> None:
+    config = TrainConfig(epochs=3, global_batch_size=16, early_stopping=None)
+    whole = trainer(iris, config)
+    unbroken = [whole.train_epoch() for _ in range(3)]
+    first = trainer(iris, config)
+    first.train_epoch()
+    assert first.train_steps(num_steps) == num_steps
+    torch.save(first.checkpoint(), tmp_path / "c.pt")
+    torch.manual_seed(12345)
+    second = trainer(iris, config)
+    second.load(torch.load(tmp_path / "c.pt", weights_only=True))
+    assert (second.epoch, second.samples) == (1, min(16 * num_steps, 105))
+    metrics = [second.train_epoch() for _ in range(2)]
+    assert equal(whole.checkpoint(), second.checkpoint())
+    assert [one["train/loss"] for one in metrics] == [one["train/loss"] for one in unbroken[1:]]
+
+
+def test_steps_made_one_by_one_are_those_of_the_epoch(iris: Prepared) -> None:
+    config = TrainConfig(epochs=2, global_batch_size=16)
+    whole, slow = trainer(iris, config), trainer(iris, config)
+    whole.train_epoch()
+    made = 0
+    while slow.train_steps(1):
+        made += 1
+    assert made == slow.steps_per_epoch == 7
+    slow.train_epoch()
+    assert equal(whole.checkpoint(), slow.checkpoint())
 
 
 def test_divergence_is_said_with_the_rate(iris: Prepared) -> None:

@@ -42,7 +42,7 @@ def packed(folder: Path, target: str, **model: Any) -> tuple[Manifest, pa.Table]
     table = people()
     schema = infer_schema(table, experiment.data)
     task: Task = schema.task
-    transforms, inputs = fit_transforms(table, schema, None, ())
+    transforms, inputs = fit_transforms(table, schema, experiment.data)
     network = build_model(experiment.model, ModelInputs.of(transforms, len(schema.labels) or 1), seed=0)
     goal = RNG.integers(0, 2, NUM_ROWS) if task == "classification" else np.array(table["rent"].to_pylist(), np.float32)
     metric, mode = ("accuracy", "max") if task == "classification" else ("rmse", "min")

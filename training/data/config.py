@@ -24,7 +24,8 @@ class FoldsConfig(StrictModel):
     part: Literal["validation", "test"] = Field(
         default="validation",
         description="what the fold is held out for; validation: the test part is taken off before, the same for "
-        "every fold",
+        "every fold; test: validation is cut from the other folds. Folds by time train on earlier rows only, so the "
+        "earliest rows are held out by no fold",
     )
 
     @model_validator(mode="after")
@@ -42,13 +43,19 @@ class SplitConfig(StrictModel):
         description="random rows; whole groups of split.by; the latest rows by split.by held out; or by a hash of the "
         "row id in split.by (of the row's content without it), so that a row keeps its part when others are appended",
     )
-    by: str | None = Field(default=None, description="the column of groups, times or row ids that split.kind goes by")
+    by: str | None = Field(
+        default=None,
+        description="the column of groups, times or row ids that split.kind goes by; one of groups or ids is no "
+        "feature, one of times is, unless data.ignore names it",
+    )
     validation: float = Field(default=0.15, gt=0, lt=1, description="share of the rows that judges trials and epochs")
     test: float = Field(
         default=0.15, gt=0, lt=1, description="share held out to the end; unused when data.test names a source"
     )
     stratify: bool = Field(
-        default=True, description="keep the share of each class, or of each bin of a regression target, equal in parts"
+        default=True,
+        description="keep the share of each class, or of each bin of a regression target, equal in the parts of a "
+        "random division, and as equal as whole groups allow in one by groups",
     )
     bins: int = Field(default=10, ge=2, description="equally filled bins of a regression target to stratify by")
     folds: FoldsConfig | None = Field(default=None, description="cross-validation instead of one division")
@@ -56,7 +63,14 @@ class SplitConfig(StrictModel):
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Self:
-        if self.validation + self.test >= 1:
+        if self.folds is not None and self.folds.part == "test":
+            fold = 1 / self.folds.count
+            if self.validation + fold >= 1:
+                raise ValueError(
+                    f"validation={self.validation} and a fold of {self.folds.count} ({fold:.3g}) leave no training "
+                    f"rows; validation must stay below {1 - fold:.3g}"
+                )
+        elif self.folds is None and self.validation + self.test >= 1:
             raise ValueError(
                 f"validation={self.validation} and test={self.test} leave no training rows; "
                 "together they must stay below 1"
@@ -67,6 +81,8 @@ class SplitConfig(StrictModel):
     def _names_its_column(self) -> Self:
         if self.kind in ("group", "time") and self.by is None:
             raise ValueError(f"kind={self.kind} needs `by`, the column of {self.kind}s")
+        if self.kind == "random" and self.by is not None:
+            raise ValueError(f"by={self.by} is not used by kind=random; kind must be group, time or hash")
         return self
 
 
@@ -356,6 +372,33 @@ class DataConfig(SourceShape):
     max_held_out_rows: int = Field(
         default=100_000, ge=2, description="rows of validation and of test that a stream keeps; the rest is not used"
     )
+
+    @model_validator(mode="after")
+    def _split_fits_the_columns(self) -> Self:
+        by = self.split.by
+        if by is not None and by == self.target:
+            raise ValueError(f"split.by={by} is the target; rows of one value of it would stand in one part only")
+        if by is not None and self.pii.get(by) == "drop":
+            raise ValueError(f"split.by={by} is dropped by data.pii; `hash` keeps it fit to split by")
+        if self.test is not None and self.split.folds is not None and self.split.folds.part == "test":
+            raise ValueError(
+                "split.folds.part=test holds rows of data.source out, but data.test names a source of its own; "
+                "part must be validation, or data.test be left out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _personal_data_stays_as_it_is(self) -> Self:
+        personal = {*self.pii, *(new for old, new in self.rename.items() if old in self.pii)}
+        if self.target in personal:
+            raise ValueError(f"pii names {self.target}, which is the target; what is predicted cannot be hidden")
+        shapes: tuple[SourceShape, ...] = (self, *self.join)
+        for shape in shapes:
+            theirs = {*personal, *(new for old, new in shape.rename.items() if old in self.pii)}
+            changed = {*shape.convert, *(name for name, kind in shape.cast.items() if kind != "text")}
+            if both := sorted(theirs & changed):
+                raise ValueError(f"pii names {', '.join(both)}, which cast or convert would change; leave it out there")
+        return self
 
     def kind_of(self, name: str) -> ColumnKind | None:
         """The declared kind of a column, or None."""

@@ -1,119 +1,156 @@
 """From an experiment to tensors: read, check, split, fit transforms, apply them."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from training.data.config import DataConfig
-from training.data.sources import read_table
-from training.data.split import Split, split_rows
-from training.data.table import Schema, as_float32, fingerprint, infer_schema, target_texts
-from training.errors import DataError
+from training.data.checks import Checked, check_rows
+from training.data.config import DataConfig, SplitConfig
+from training.data.fingerprint import content_digest
+from training.data.held_out import require_held_out_fits
+from training.data.leaks import find_leaks, settle_leaks
+from training.data.overlap import part_hashes, settle_overlap
+from training.data.prepared import Facts, Part, Prepared
+from training.data.raw import Raw, SourceFacts
+from training.data.reference_rows import reference_rows
+from training.data.sources import read_sources
+from training.data.sources.pii import privacy_of
+from training.data.split import Split, columns_left_out, sampled, split_rows
+from training.data.table import Schema, encode_target, infer_schema, target_scale
 from training.features import fit_transforms
-from training.package.manifest import InputSpec, Task
-from training.package.transforms import FeatureEncoder, Transforms, inputs_from_table
+from training.package.manifest import InputSpec
+from training.package.transforms import FeatureEncoder, Transforms, encoder_inputs
+
+
+def prepare(
+    data: DataConfig, base: Path | None = None, quarantine: Path | None = None, code_path: str = ""
+) -> Prepared:
+    """Read, check, split, fit and apply. Raises DataError for anything that cannot be learned from.
+
+    Args:
+        data: what to read and how.
+        base: folder that relative paths start from; the working directory by default.
+        quarantine: Parquet file for rows that are set aside; nowhere by default. Those of a separate test source go
+            to a file beside it, `<name>_test.parquet`.
+        code_path: folder that module:function sources are imported from, besides the usual places.
+    """
+    tables = read_tables(data, base, quarantine, code_path)
+    split, notes, counts = _divide(tables, data)
+    training_rows = tables.main.raw.table.take(split.train)
+    privacy = privacy_of(data, base or Path.cwd())
+    transforms, inputs = fit_transforms(training_rows, tables.schema, data, privacy.key_check)
+    prepared = _encoded(tables, data, split, transforms, inputs, training_rows)
+    return replace(prepared, counts={**tables.counts, **counts}, notes=(*tables.notes, *notes))
 
 
 @dataclass(frozen=True)
-class Part:
-    """Rows ready for a model: tensors by name (N, ...), and the target (N,): int64 class ids or float32 values."""
+class Tables:
+    """What was read and passed the checks."""
 
-    tensors: dict[str, np.ndarray]
-    target: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What models and loops must know of the data, without the data."""
-
-    task: Task
-    labels: tuple[str, ...]
-    inputs: tuple[InputSpec, ...]
-    transforms: Transforms
-    target_mean: float  # a regression learns (value - mean) / scale
-    target_scale: float
-    fingerprint: str
+    main: Checked
+    test: Checked | None  # of a separate test source
+    schema: Schema
+    sources: tuple[SourceFacts, ...]
 
     @property
-    def num_outputs(self) -> int:
-        """Logits of the model: one a class, or one for a regression."""
-        return len(self.labels) if self.task == "classification" else 1
+    def held_out(self) -> pa.Table | None:
+        """The separate test source's rows."""
+        return self.test.raw.table if self.test else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by what happened to them, both sources together."""
+        counts = dict(self.main.counts)
+        for name, count in (self.test.counts if self.test else {}).items():
+            counts[name] = counts.get(name, 0) + count
+        return counts
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading and checking have to say."""
+        of_test = tuple(f"data.test: {note}" for note in (*self.test.raw.notes, *self.test.notes)) if self.test else ()
+        return (*self.main.raw.notes, *self.main.notes, *of_test, *self.schema.notes)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Everything the later stages need of the data."""
+def read_tables(
+    data: DataConfig, base: Path | None = None, quarantine: Path | None = None, code_path: str = ""
+) -> Tables:
+    """Read and check the sources, and find out what the columns are; arguments as of `prepare`."""
+    left_out = columns_left_out(data.split)
+    main = check_rows(read_sources(data, base, code_path=code_path), data, quarantine)
+    schema = infer_schema(main.raw.table, data.model_copy(update={"ignore": (*data.ignore, *left_out)}))
+    test = _read_test(data, schema, base, quarantine, code_path) if data.test else None
+    sources = _with_whole(main.raw) + (_with_whole(test.raw) if test else ())
+    return Tables(main, test, schema, sources)
 
-    facts: Facts
-    split: Split
-    train: Part
-    validation: Part
-    test: Part
-    test_rows: pa.Table  # raw held-out rows, target included: golden rows and the HTTP check draw from them
+
+def _with_whole(raw: Raw) -> tuple[SourceFacts, ...]:
+    """The sources, and where several were joined the table that they became."""
+    if len(raw.sources) == 1:
+        return raw.sources
+    columns = {field.name: str(field.type) for field in raw.table.schema}
+    name = "table" if raw.sources[0].name == "source" else "test table"
+    whole = SourceFacts(name, "the sources joined", raw.table.num_rows, columns, content_digest(raw.table))
+    return (*raw.sources, whole)
 
 
-def prepare(data: DataConfig, base: Path | None = None) -> Prepared:
-    """Read, check, split, fit and apply. Raises DataError for anything that cannot be learned from."""
-    table = read_table(data, base)
-    schema = infer_schema(table, data)
-    held_out = _read_test_source(data, schema, base) if data.test else None
-    strata = target_texts(table.column(schema.target), data) if _stratified(schema, data) else None
-    split = split_rows(table.num_rows, strata, data.split, held_out.num_rows if held_out is not None else None)
-    test_rows = (held_out if held_out is not None else table).take(split.test)
-    train_rows, validation_rows = table.take(split.train), table.take(split.validation)
-    transforms, inputs = fit_transforms(train_rows, schema, data.image_shape, data.missing)
-    mean, scale = _target_scale(train_rows, schema)
-    facts = Facts(
-        task=schema.task, labels=schema.labels, inputs=inputs, transforms=transforms, target_mean=mean,
-        target_scale=scale, fingerprint=fingerprint([table] if held_out is None else [table, held_out]),
-    )  # fmt: skip
+def fingerprint_of(sources: tuple[SourceFacts, ...], split: SplitConfig) -> str:
+    """One digest (32 hex) for the contents of all sources; where they lie does not count.
+
+    The order of rows counts, unless they find their part by a hash: the same numbers would then name other rows, and
+    a run that goes on would train on those that judge it.
+    """
+    is_ordered = split.kind != "hash"
+    text = "\n".join(f"{source.name} {source.digest} {source.order if is_ordered else ''}" for source in sources)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _read_test(data: DataConfig, schema: Schema, base: Path | None, quarantine: Path | None, code_path: str) -> Checked:
+    beside = quarantine.with_name(f"{quarantine.stem}_test{quarantine.suffix}") if quarantine else None
+    checked = check_rows(read_sources(data, base, data.test, code_path), data, beside)
+    require_held_out_fits(checked.raw.table, schema, data)
+    return checked
+
+
+def _divide(tables: Tables, data: DataConfig) -> tuple[Split, tuple[str, ...], dict[str, int]]:
+    """The parts, without what `data.checks` leaves out of training; notes and counts of it."""
+    table, held_out = tables.main.raw.table, tables.held_out
+    rows = tables.main.raw.rows
+    split = split_rows(table, tables.schema, data, held_out.num_rows if held_out is not None else None, rows)
+    hashes_N = part_hashes(table, tables.schema, data)
+    test_hashes = part_hashes(held_out, tables.schema, data) if held_out is not None else hashes_N
+    others = {"validation": hashes_N[split.validation], "test": test_hashes[split.test]}
+    overlap = settle_overlap(hashes_N[split.train], others, data.checks.overlap)
+    split = sampled(replace(split, train=split.train[overlap.kept]), table, held_out, tables.schema, data)
+    leaks = settle_leaks(find_leaks(table, tables.schema, data, split.train), data.checks.leaks)
+    notes = (*split.notes, *filter(None, [overlap.note]), *leaks)
+    return split, notes, {"overlap": overlap.num_rows}
+
+
+def _encoded(
+    tables: Tables, data: DataConfig, split: Split, transforms: Transforms, inputs: tuple[InputSpec, ...],
+    training_rows: pa.Table,
+) -> Prepared:  # fmt: skip
+    table, schema = tables.main.raw.table, tables.schema
     encoder = FeatureEncoder(transforms)
 
     def part(rows: pa.Table) -> Part:
-        return Part(encoder(inputs_from_table(rows, inputs)), _encode_target(rows, schema, data))
+        return Part(encoder(encoder_inputs(rows, inputs)), encode_target(rows, schema, data))
 
-    return Prepared(facts, split, part(train_rows), part(validation_rows), part(test_rows), test_rows)
-
-
-def _stratified(schema: Schema, data: DataConfig) -> bool:
-    return data.split.stratify and schema.task == "classification"
-
-
-def _read_test_source(data: DataConfig, schema: Schema, base: Path | None) -> pa.Table:
-    table = read_table(data, base, source=data.test)
-    lacking = [name for name in [*schema.features, schema.target] if name not in table.column_names]
-    if lacking:
-        raise DataError(
-            f"data.test {data.test} lacks the columns {', '.join(lacking)} of data.source",
-            f"it has: {', '.join(table.column_names)}",
-        )
-    unsplit = data.split.model_copy(update={"stratify": False})  # it is not divided, so single rows of a class are fine
-    as_trained = {"columns": schema.features, "task": schema.task, "split": unsplit, "source": data.test}
-    test_schema = infer_schema(table, data.model_copy(update=as_trained))
-    if unknown := [label for label in test_schema.labels if label not in schema.labels]:
-        raise DataError(
-            f"data.test has classes that data.source lacks: {', '.join(map(repr, unknown))}; known are "
-            f"{', '.join(map(repr, schema.labels))}",
-            "if they are spelled differently, data.rename_labels maps one to the other",
-        )
-    return table
+    train, validation = part(training_rows), part(table.take(split.validation))
+    test_rows = (tables.held_out if tables.held_out is not None else table).take(split.test)
+    mean, scale = target_scale(train.target, schema.task)
+    facts = Facts(
+        task=schema.task, labels=schema.labels, inputs=inputs, transforms=transforms, target_mean=mean,
+        target_scale=scale, fingerprint=fingerprint_of(tables.sources, data.split),
+    )  # fmt: skip
+    return Prepared(
+        facts, split, train, validation, part(test_rows), test_rows, tables.sources, rows=tables.main.raw.rows,
+        test_source_rows=tables.test.raw.rows if tables.test else None,
+        reference_rows=reference_rows(training_rows),
+    )  # fmt: skip
 
 
-def _target_scale(train_rows: pa.Table, schema: Schema) -> tuple[float, float]:
-    if schema.task == "classification":
-        return 0.0, 1.0
-    values = as_float32(train_rows.column(schema.target)).astype(np.float64)
-    return float(values.mean()), float(values.std()) or 1.0
-
-
-def _encode_target(rows: pa.Table, schema: Schema, data: DataConfig) -> np.ndarray:
-    column = rows.column(schema.target)
-    if schema.task == "regression":
-        return as_float32(column)
-    ids = {label: i for i, label in enumerate(schema.labels)}
-    return np.array([ids[str(text)] for text in target_texts(column, data)], dtype=np.int64)
+__all__ = ["Facts", "Part", "Prepared", "Tables", "fingerprint_of", "prepare", "read_tables"]

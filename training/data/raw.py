@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 BAD_ROWS = pa.schema(
     [
@@ -36,6 +37,7 @@ class SourceFacts:
     columns: dict[str, str]  # name -> Arrow type
     digest: str  # of the rows in any order
     files: tuple[FileVersion, ...] = ()
+    order: str = ""  # digest of the rows in their order; empty where not taken
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,17 @@ class Raw:
     @property
     def num_read(self) -> int:
         """Rows of the main source, bad ones included."""
-        return self.table.num_rows + len(set(self.bad.column("row").to_pylist()))
+        of_main = pc.is_in(self.bad.column("source"), pa.array(self.origin.paths, pa.string()))
+        return self.table.num_rows + _num_places(self.bad.filter(of_main))
+
+    @property
+    def num_bad(self) -> int:
+        """Rows set aside, those of joined sources included, each once however many reasons it has."""
+        return _num_places(self.bad)
+
+
+def _num_places(bad: pa.Table) -> int:
+    return bad.group_by(["source", "row"]).aggregate([]).num_rows
 
 
 def no_bad_rows() -> pa.Table:
@@ -73,7 +85,9 @@ def no_bad_rows() -> pa.Table:
     return BAD_ROWS.empty_table()
 
 
-def bad_rows(origin: Origin, rows: Sequence[int], column: str, reason: str, values: Sequence[str | None]) -> pa.Table:
+def bad_rows(
+    origin: Origin, rows: Sequence[int] | np.ndarray, column: str, reason: str, values: Sequence[str | None]
+) -> pa.Table:
     """Bad rows with one reason in common.
 
     Args:
@@ -83,13 +97,15 @@ def bad_rows(origin: Origin, rows: Sequence[int], column: str, reason: str, valu
         reason: why, in words.
         values: what stood there, as text; None where it must not be told.
     """
-    places = [origin.locate(int(row)) for row in rows]
+    rows_B = np.asarray(rows, dtype=np.int64)
+    file_B = np.searchsorted(origin.first_rows, rows_B, side="right") - 1
+    num_bad = len(rows_B)
     return pa.table(
         {
-            "source": [path for path, _ in places],
-            "row": [row for _, row in places],
-            "column": [column] * len(places),
-            "reason": [reason] * len(places),
+            "source": pa.array(origin.paths, pa.string()).take(pa.array(file_B)),
+            "row": rows_B - np.asarray(origin.first_rows, dtype=np.int64)[file_B],
+            "column": pa.repeat(column, num_bad),
+            "reason": pa.repeat(reason, num_bad),
             "value": [None if value is None else value[:80] for value in values],
         },
         schema=BAD_ROWS,

@@ -1,7 +1,6 @@
 """What a table's columns are, and whether they are fit to learn from."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.data.config import ColumnKind, DataConfig
+from training.data.kinds import kind_of, many_values
 from training.errors import DataError
 from training.package.manifest import Task
-from training.package.transforms import text_column
+from training.package.values import arrow_texts, distinct_texts, numeric_column
 
 MAX_WHOLE_NUMBER_CLASSES = 30  # more distinct whole numbers than this are a quantity, not classes
+MIN_SUSPECT_CLASSES = 20  # so many classes with fewer than two rows each are none
 
 
 @dataclass(frozen=True)
@@ -23,32 +24,65 @@ class Schema:
     features: dict[str, ColumnKind]  # in the table's order
     target: str
     task: Task
-    labels: tuple[str, ...]  # empty for a regression
+    labels: tuple[str, ...]  # empty for a regression; else a positive_label comes last
+    notes: tuple[str, ...] = ()  # what a person should know of the columns
 
 
 def infer_schema(table: pa.Table, data: DataConfig) -> Schema:
     """Decide kinds and task; refuse what cannot be learned from. Raises DataError with every problem found."""
     _require_columns(table, data)
     task = _task(table.column(data.target), data)
-    features: dict[str, ColumnKind] = {}
-    problems: list[str] = []
-    for name in table.column_names:
-        if name == data.target or name in data.ignore:
-            continue
-        kind, problem = _column_kind(name, table.column(name), data.columns.get(name))
-        features[name] = kind
-        if problem:
-            problems.append(problem)
+    features, problems = _kinds(table, data)
     if problems:
         raise DataError(
             "\n  ".join(["the table has columns that cannot be used", *problems]), "data.ignore leaves columns out"
         )
     if not features:
         raise DataError(f"no column is left beside the target {data.target}", "shorten data.ignore")
+    _require_one_image(features)
+    notes = _notes(table, features, data)
     target = table.column(data.target)
     _check_target(target, data, task)
     labels = _labels(target, data) if task == "classification" else ()
-    return Schema(features, data.target, task, labels)
+    if task == "regression" and data.positive_label is not None:
+        raise DataError(
+            f"data.positive_label is {data.positive_label!r}, but the target {data.target} is a number to predict",
+            "data.task: classification, or leave data.positive_label out",
+        )
+    return Schema(features, data.target, task, labels, notes)
+
+
+def _kinds(table: pa.Table, data: DataConfig) -> tuple[dict[str, ColumnKind], list[str]]:
+    features: dict[str, ColumnKind] = {}
+    problems: list[str] = []
+    for name in table.column_names:
+        if name == data.target or name in data.ignore:
+            continue
+        features[name], problem = kind_of(name, table.column(name), data)
+        if problem:
+            problems.append(problem)
+    return features, problems
+
+
+def _require_one_image(features: Mapping[str, ColumnKind]) -> None:
+    if len(images := [name for name, kind in features.items() if kind == "image"]) > 1:
+        raise DataError(
+            f"{len(images)} columns hold images ({', '.join(images)}), and a model takes one",
+            f"data.ignore: [{', '.join(images[1:])}]",
+        )
+
+
+def _notes(table: pa.Table, features: Mapping[str, ColumnKind], data: DataConfig) -> tuple[str, ...]:
+    """Of columns with many values. Raises DataError where most rows of one would be unknown to the model."""
+    notes, problems = [], []
+    for name, kind in features.items():
+        if kind == "categorical":
+            problem, note = many_values(name, table.column(name), data)
+            problems += [problem] if problem else []
+            notes += [note] if note else []
+    if problems:
+        raise DataError("\n".join(said for said, _ in problems), "\n".join(hint for _, hint in problems))
+    return tuple(notes)
 
 
 def _require_columns(table: pa.Table, data: DataConfig) -> None:
@@ -68,36 +102,6 @@ def _task(target: pa.ChunkedArray, data: DataConfig) -> Task:
     if pa.types.is_integer(kind):
         return "classification" if pc.count_distinct(target).as_py() <= MAX_WHOLE_NUMBER_CLASSES else "regression"
     return "regression" if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else "classification"
-
-
-def _column_kind(name: str, column: pa.ChunkedArray, declared: ColumnKind | None) -> tuple[ColumnKind, str]:
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if column.null_count == len(column):
-        return "numeric", f"{name}: every value is missing"
-    is_number = (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_boolean(kind)
-    )
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (is_number or is_text):
-        return "categorical", f"{name}: type {kind} is neither a number nor text"
-    if declared == "numeric" and not is_number:
-        return "numeric", f"{name}: declared numeric, but holds text such as {_example(column)!r}"
-    if is_number and declared != "categorical":
-        return "numeric", _not_finite(name, column)
-    return "categorical", ""
-
-
-def _not_finite(name: str, column: pa.ChunkedArray) -> str:
-    values = as_float32(column)
-    infinite = np.isinf(values)
-    if infinite.any():
-        return (
-            f"{name}: {infinite.sum()} infinite values (or beyond float32), the first in row {int(infinite.argmax())}"
-        )
-    return f"{name}: every value is NaN" if np.isnan(values).all() else ""
 
 
 def _example(column: pa.ChunkedArray) -> str:
@@ -132,12 +136,21 @@ def _check_target(target: pa.ChunkedArray, data: DataConfig, task: Task) -> None
 def _labels(target: pa.ChunkedArray, data: DataConfig) -> tuple[str, ...]:
     if pa.types.is_floating(target.type) and np.isnan(target.to_numpy()).any():
         raise DataError(f"the target {data.target} is NaN in some rows", "remove or correct these rows")
-    texts = target_texts(target, data)
-    counts = {str(value): int(count) for value, count in zip(*np.unique(texts, return_counts=True), strict=True)}
+    names, index_N = _target_names(target, data)
+    counts: dict[str, int] = {}
+    for name, count in zip(names, np.bincount(index_N, minlength=len(names)).tolist(), strict=True):
+        counts[name] = counts.get(name, 0) + count  # `rename_labels` may have made two of them one
     needed = 2 if data.test else 3
     if len(counts) < 2:
         raise DataError(
             f"the target {data.target} has one class only ({next(iter(counts))}); there is nothing to learn"
+        )
+    is_whole = data.source != data.test  # a few held-out rows may well have a class each
+    if is_whole and len(counts) > MIN_SUSPECT_CLASSES and 2 * len(counts) > len(target):
+        raise DataError(
+            f"the target {data.target} has {len(counts):,} classes in {len(target):,} rows: it looks like an amount "
+            "or an id, not like classes",
+            "data.task: regression predicts an amount; else data.target should name another column",
         )
     if data.split.stratify and (rare := {label: count for label, count in counts.items() if count < needed}):
         listed = ", ".join(f"{label!r} ({count})" for label, count in list(rare.items())[:5])
@@ -146,7 +159,21 @@ def _labels(target: pa.ChunkedArray, data: DataConfig) -> tuple[str, ...]:
             f"{needed} rows are needed",
             "add rows of these classes, join them to others with data.rename_labels, or set data.split.stratify: false",
         )
-    return tuple(sorted(counts, key=_natural))
+    return _ordered(tuple(sorted(counts, key=_natural)), data)
+
+
+def _ordered(labels: tuple[str, ...], data: DataConfig) -> tuple[str, ...]:
+    """The positive label last: the scores of two classes are those of the last."""
+    positive = data.positive_label
+    if positive is None:
+        return labels
+    if positive not in labels or len(labels) != 2:
+        raise DataError(
+            f"data.positive_label is {positive!r}, must be one of two classes; the target {data.target} has "
+            f"{len(labels)}: {', '.join(map(repr, labels[:8]))}",
+            "data.rename_labels joins classes to two" if len(labels) > 2 else "",
+        )
+    return (*(label for label in labels if label != positive), positive)
 
 
 def _natural(label: str) -> tuple[int, float, str]:
@@ -159,22 +186,36 @@ def _natural(label: str) -> tuple[int, float, str]:
 
 def target_texts(target: pa.ChunkedArray, data: DataConfig) -> np.ndarray:
     """Class names (N,) of a classification target, after `data.rename_labels`."""
-    names = text_column(pa.table({"target": target}), "target")
-    if data.rename_labels:
-        names = np.array([data.rename_labels.get(name, name) for name in names], dtype=object)
-    return names.astype(str)
+    names, index_N = _target_names(target, data)
+    return np.array(names, dtype=str)[index_N]
+
+
+def class_ids(target: pa.ChunkedArray, labels: tuple[str, ...], data: DataConfig) -> np.ndarray:
+    """Place of each row's class among the labels (N,) int64. Raises KeyError for a class that is not one of them."""
+    names, index_N = _target_names(target, data)
+    ids = {label: i for i, label in enumerate(labels)}
+    return np.array([ids[name] for name in names], dtype=np.int64)[index_N]
+
+
+def encode_target(rows: pa.Table, schema: Schema, data: DataConfig) -> np.ndarray:
+    """What is to be predicted (N,): int64 class ids, or float32 values."""
+    target = rows.column(schema.target)
+    return as_float32(target) if schema.task == "regression" else class_ids(target, schema.labels, data)
+
+
+def target_scale(target_N: np.ndarray, task: Task) -> tuple[float, float]:
+    """Mean and scale of a regression's training target; 0 and 1 for classes."""
+    if task == "classification":
+        return 0.0, 1.0
+    return float(target_N.mean(dtype=np.float64)), float(target_N.std(dtype=np.float64)) or 1.0
+
+
+def _target_names(target: pa.ChunkedArray, data: DataConfig) -> tuple[list[str], np.ndarray]:
+    """Class names, and which of them each row (N,) has. A name may stand twice."""
+    texts, index_N = distinct_texts(arrow_texts(target))
+    return [str(data.rename_labels.get(str(text), text)) for text in texts], index_N
 
 
 def as_float32(column: pa.ChunkedArray) -> np.ndarray:
     """Numbers (N,) as float32, NaN where missing, as serving sees them."""
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
-
-
-def fingerprint(tables: Sequence[pa.Table]) -> str:
-    """Digest of names, types and every value, so that a run knows whether its data changed."""
-    digest = hashlib.sha256()
-    for table in tables:
-        digest.update(table.schema.remove_metadata().serialize())
-        for batch in table.combine_chunks().to_batches(max_chunksize=65536):
-            digest.update(batch.serialize())
-    return digest.hexdigest()[:32]
+    return numeric_column(column)

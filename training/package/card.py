@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from training.package.dates import iso_texts
 from training.package.manifest import InputSpec, Manifest, Variant
 
 MAX_LISTED = 8  # categories or pixels spelled out
@@ -21,6 +24,8 @@ class CardFacts:
     example: Mapping[str, Any]  # one row as a client would send it
     test_source: str | None = None
     num_rows: Mapping[str, int] = field(default_factory=dict)  # by part
+    threshold_goal: str = ""  # the score that the threshold was tuned for; empty where it was given
+    balanced_by: tuple[str, ...] = ()  # settings that made rare classes count more than their share of the rows
 
 
 def model_card(manifest: Manifest, facts: CardFacts) -> str:
@@ -32,7 +37,7 @@ def model_card(manifest: Manifest, facts: CardFacts) -> str:
         _inputs(manifest),
         _variants(manifest),
         _calling(manifest, facts),
-        _limits(manifest),
+        _limits(manifest, facts),
         _lineage(manifest, facts),
     ]
     return "\n\n".join(sections) + "\n"
@@ -45,7 +50,19 @@ def _use(manifest: Manifest, facts: CardFacts) -> str:
         f"Predicts `{_text(facts.target)}`, {answer}, for rows like those of `{_text(facts.source)}`. "
         f"Held-out score: {manifest.metric} **{chosen.metrics[manifest.metric]:.4f}** "
         f"({'higher' if manifest.metric_mode == 'max' else 'lower'} is better), with the variant {chosen.name}.\n\n"
+        f"{_threshold(manifest, facts)}"
         "Who may use it for what, and what must not be decided by it, is for its owner to write here."
+    )
+
+
+def _threshold(manifest: Manifest, facts: CardFacts) -> str:
+    if manifest.threshold is None:
+        return ""
+    negative, positive = map(_text, manifest.labels)
+    goal = f"tuned for {facts.threshold_goal} on the validation part" if facts.threshold_goal else "given, not tuned"
+    return (
+        f"The label is `{positive}` where its probability is at least **{manifest.threshold:.4g}** ({goal}), "
+        f"else `{negative}`.\n\n"
     )
 
 
@@ -72,6 +89,9 @@ def _seen(spec: InputSpec) -> str:
     size = f"{'x'.join(map(str, spec.shape))}, " if spec.shape else ""
     if spec.minimum is None or spec.maximum is None:
         return size.rstrip(", ")
+    if spec.kind == "date":
+        first, last = iso_texts(np.array([spec.minimum, spec.maximum]).astype("datetime64[s]"))
+        return f"{first} to {last}"
     return f"{size}{spec.minimum:g} to {spec.maximum:g}"
 
 
@@ -110,7 +130,8 @@ def _all_scores(manifest: Manifest) -> str:
 def _calling(manifest: Manifest, facts: CardFacts) -> str:
     record = json.dumps([facts.example], ensure_ascii=False)
     if len(record) > 1000:  # an image: its shape says more than its numbers
-        record = json.dumps([{spec.name: f"nested list {list(spec.shape)}" for spec in manifest.inputs}])
+        images = {spec.name: _image_words(spec) for spec in manifest.inputs if spec.kind == "image"}
+        record = json.dumps([{**facts.example, **images}], ensure_ascii=False)
     body = record.replace("'", "'\\''")
     url = f"http://127.0.0.1:{facts.port}/v2/models/{manifest.name}"
     return (
@@ -120,17 +141,27 @@ def _calling(manifest: Manifest, facts: CardFacts) -> str:
     )
 
 
-def _limits(manifest: Manifest) -> str:
+def _image_words(spec: InputSpec) -> str:
+    return "base64 text of an image file" if spec.is_file else f"nested list {list(spec.shape)}"
+
+
+def _limits(manifest: Manifest, facts: CardFacts) -> str:
     lines = ["## Limits", ""]
     if any(spec.kind == "categorical" for spec in manifest.inputs):
         lines.append("- A category not seen in training is accepted and treated as unknown.")
     if any(spec.kind == "numeric" for spec in manifest.inputs):
         lines.append(
-            "- A missing number is read as the training median. Numbers outside the range seen are extrapolated."
+            "- A missing number is read as the training median, unless the experiment says otherwise. Numbers outside "
+            "the range seen are extrapolated."
         )
     lines.append("- Scores hold for data like the held-out part; on other data they must be measured again.")
     if manifest.labels:
         lines.append("- Probabilities are the model's own and have not been calibrated.")
+    if manifest.labels and facts.balanced_by:
+        lines.append(
+            f"- Rare classes counted for more than their share of the training rows ({', '.join(facts.balanced_by)}), "
+            "so the probabilities of them are too high to be read as shares."
+        )
     return "\n".join(lines)
 
 

@@ -19,3 +19,16 @@ class UserError(Exception):
 
 class PackageError(UserError):
     """A package that is missing, half written, altered, or of a newer format."""
+
+
+class UnreadableValue(UserError):
+    """A date or an image that cannot be read. `index` is its place among the values given, the first is 0."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"element {index} {reason}")
+        self.args = (index, reason)  # pickled as its class and its arguments
+        self.index, self.reason = index, reason
+
+
+class NoPiiKey(UserError):
+    """A raw value of personal data came, and there is no key to pseudonymise it with."""

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from training.package.shapes import StoredModel
 
-FORMAT_VERSION = 1  # raise it when an older reader would be wrong, and add a golden package in the same change
+FORMAT_VERSION = 2  # raise it when an older reader would be wrong, and add a golden package in the same change
 
 MANIFEST_FILE = "manifest.json"
 TRANSFORMS_FILE = "transforms.json"
@@ -14,21 +14,33 @@ GOLDEN_FILE = "golden.json"
 EXPERIMENT_FILE = "experiment.yaml"
 CARD_FILE = "MODEL_CARD.md"
 WEIGHTS_FILE = "weights.safetensors"
+REFERENCE_FILE = "reference.json"  # optional: packages of older versions have none
 
 Task = Literal["classification", "regression"]
 
 
 class InputSpec(StoredModel):
-    """One named input of the model as a client sends it: a table's column, or an image."""
+    """One named input of the model as a client sends it: a table's column, or an image.
+
+    BYTES of a date are ISO 8601 text; of an image they are an encoded file, in JSON as base64 text. An image input of
+    either datatype also takes pixels of its shape.
+    """
 
     name: str
-    kind: Literal["numeric", "categorical", "image"]
+    kind: Literal["numeric", "categorical", "date", "text", "image"]
     datatype: Literal["FP32", "BYTES"]  # Open Inference Protocol names
     shape: tuple[int, ...] = ()  # without the batch axis: () for a column, (C, H, W) for an image
     columns: tuple[str, ...] = ()  # image only: the table columns that hold its pixels, in order
     categories: tuple[str, ...] = ()  # seen in training, most frequent first; others are accepted as unknown
-    minimum: float | None = None  # seen in training; a hint for people, not a bound
+    minimum: float | None = None  # seen in training; a hint for people, not a bound; of dates, seconds since 1970
     maximum: float | None = None
+    format: str | None = None  # date only: how a table's texts are written, as strptime has it; None: ISO 8601
+    missing: tuple[str, ...] = ()  # date only: texts that mean that there is none
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is an image that comes as an encoded file."""
+        return self.kind == "image" and self.datatype == "BYTES"
 
 
 class OutputSpec(StoredModel):
@@ -79,6 +91,7 @@ class Manifest(StoredModel):
     created_at: str  # ISO 8601, UTC
     task: Task
     labels: tuple[str, ...] = ()  # in the order of `probabilities`; empty for regression
+    threshold: float | None = None  # of two classes: probability of the last from which it is the label
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     metric: str  # the score that decided, for example "test/accuracy"

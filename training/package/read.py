@@ -10,7 +10,15 @@ from pydantic import ValidationError
 from training.package.digest import seal_is_intact, sha256_of
 from training.package.errors import PackageError
 from training.package.golden import Golden
-from training.package.manifest import FORMAT_VERSION, GOLDEN_FILE, MANIFEST_FILE, TRANSFORMS_FILE, Manifest
+from training.package.manifest import (
+    FORMAT_VERSION,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    REFERENCE_FILE,
+    TRANSFORMS_FILE,
+    Manifest,
+)
+from training.package.reference import Reference
 from training.package.shapes import StoredModel
 from training.package.transforms import Transforms
 
@@ -77,6 +85,13 @@ def load_package(folder: Path) -> Package:
         transforms=_read(Transforms, folder / TRANSFORMS_FILE),
         golden=_read(Golden, folder / GOLDEN_FILE),
     )
+
+
+def reference_of(package: Package) -> Reference | None:
+    """How the training rows lay; None for a package that was written without it. Raises PackageError if it is odd."""
+    if REFERENCE_FILE not in package.manifest.sha256:
+        return None
+    return _read(Reference, package.folder / REFERENCE_FILE)
 
 
 def _no_manifest(folder: Path) -> PackageError:

@@ -8,7 +8,7 @@ import onnxruntime as ort
 
 from training.package.errors import PackageError
 
-TENSOR_NAMES = frozenset({"image", "numeric", "categorical"})
+TENSOR_NAMES = frozenset({"image", "numeric", "categorical", "tokens"})
 OUTPUT_NAME = "scores"
 
 
@@ -38,7 +38,7 @@ class VariantRunner:
         """Probabilities (N, K) float32, or predictions (N,) float32 for a regression.
 
         Args:
-            tensors: `image` (N, C, H, W) float32, or `numeric` (N, F) float32 and `categorical` (N, C) int64.
+            tensors: those of the model, as `FeatureEncoder` gives them.
         """
         scores: np.ndarray = self._session.run((OUTPUT_NAME,), {name: tensors[name] for name in self.input_names})[0]
         return scores

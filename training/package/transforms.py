@@ -1,7 +1,7 @@
 """Feature transforms as applied: raw columns to the tensors a model takes, in training and in serving alike.
 
-`training.features` fits them on the training split; this file is the only code that applies them.
-Shape letters: N rows, F numeric columns, C categorical columns.
+`training.features` fits them on the training split; `FeatureEncoder` is the only code that applies them.
+Shape letters: N rows, F columns of the `numeric` tensor, C of the `categorical` one, T texts, L tokens of a text.
 """
 
 from collections.abc import Mapping
@@ -10,135 +10,170 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from training.package.manifest import InputSpec
-from training.package.shapes import StoredModel
+from training.package.categories import CodeLookup, OneHot
+from training.package.columns import encoder_inputs, inputs_from_table
+from training.package.dates import DateEncoder
+from training.package.errors import NoPiiKey, PackageError
+from training.package.fitted import (
+    FIRST_CODE,
+    MISSING_CODE,
+    UNKNOWN_CODE,
+    CategoricalTransform,
+    DatePartTransform,
+    DateTransform,
+    ImageTransform,
+    NumericTransform,
+    TextTransform,
+    Transforms,
+)
+from training.package.numbers import MAX_SCALES, NumericEncoder
+from training.package.pii import KEY_VARIABLE, Pseudonymiser, is_pseudonym
+from training.package.tokens import TokenEncoder
+from training.package.values import Texts, distinct_texts, text_column
 
-# Numbers further than this many scales from the mean count as just that far. Int8 takes one scale for a whole row,
-# so one absurd value would drown the others in it; and one near float32's end would overflow to NaN.
-MAX_SCALES = 20.0
+__all__ = [
+    "FIRST_CODE",
+    "MAX_SCALES",
+    "MISSING_CODE",
+    "UNKNOWN_CODE",
+    "CategoricalTransform",
+    "DatePartTransform",
+    "DateTransform",
+    "FeatureEncoder",
+    "ImageTransform",
+    "NumericTransform",
+    "TextTransform",
+    "Transforms",
+    "encoder_inputs",
+    "inputs_from_table",
+    "text_column",
+]
 
-MISSING_CODE, UNKNOWN_CODE, FIRST_CODE = 0, 1, 2  # categorical codes: the vocabulary starts at 2
-
-
-class NumericTransform(StoredModel):
-    """Standardise one column. A missing value becomes `fill` (the training median) first."""
-
-    name: str
-    fill: float
-    mean: float
-    scale: float  # never 0: a constant column has scale 1
-
-
-class CategoricalTransform(StoredModel):
-    """Map one text column to codes; see `MISSING_CODE` and `UNKNOWN_CODE` for the rest."""
-
-    name: str
-    vocabulary: tuple[str, ...]  # most frequent first
-
-    @property
-    def num_codes(self) -> int:
-        """Size of the embedding table."""
-        return FIRST_CODE + len(self.vocabulary)
-
-
-class ImageTransform(StoredModel):
-    """Normalise an image input, one mean and scale for all pixels."""
-
-    name: str
-    shape: tuple[int, int, int]  # C, H, W
-    mean: float
-    scale: float
-
-
-class Transforms(StoredModel):
-    """Everything between a client's columns and the model's tensors."""
-
-    numeric: tuple[NumericTransform, ...] = ()
-    categorical: tuple[CategoricalTransform, ...] = ()
-    image: ImageTransform | None = None
-    missing_texts: tuple[str, ...] = ()  # spellings of a missing category, as `data.missing` had them
+BLOCK_ROWS = 8192  # of a wide table still fit the processor's cache
 
 
 class FeatureEncoder:
     """`Transforms`, ready to apply."""
 
-    def __init__(self, transforms: Transforms) -> None:
-        self.transforms = transforms
-        numeric = transforms.numeric
-        self._numeric_names = [column.name for column in numeric]
-        self._fill_F = np.array([column.fill for column in numeric], dtype=np.float32)
-        self._mean_F = np.array([column.mean for column in numeric], dtype=np.float32)
-        self._scale_F = np.array([column.scale for column in numeric], dtype=np.float32)
-        self._low_F = self._mean_F - np.float32(MAX_SCALES) * self._scale_F
-        self._high_F = self._mean_F + np.float32(MAX_SCALES) * self._scale_F
-        missing: dict[str | None, int] = dict.fromkeys((None, *transforms.missing_texts), MISSING_CODE)
-        self._codes = [
-            (column.name, missing | {value: FIRST_CODE + i for i, value in enumerate(column.vocabulary)})
-            for column in transforms.categorical
-        ]
-
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Model tensors by name, in the model's order: `image`, or `numeric` and `categorical` where there are any.
+    def __init__(self, transforms: Transforms, pseudonymiser: Pseudonymiser | None = None) -> None:
+        """Raises PackageError where the pseudonymiser's key is not the one that training had.
 
         Args:
-            inputs: raw columns by name: numeric (N,) float with NaN where missing, categorical (N,) of
-                str or None, images (N, C, H, W) float.
+            transforms: as fitted.
+            pseudonymiser: for raw values of columns that were pseudonymised as they were read. Rows of training
+                are pseudonymised already and need none.
         """
+        self.transforms = transforms
+        check, missing = transforms.hash_key_check, transforms.missing_texts
+        if pseudonymiser is not None and check and pseudonymiser.key_check() != check:
+            raise PackageError(
+                f"the key of personal data is another than in training (its check is {pseudonymiser.key_check()}, "
+                f"that of training {check}): columns {', '.join(transforms.hashed)}",
+                f"set {KEY_VARIABLE}, or the file in {KEY_VARIABLE}_FILE, to the key that training had",
+            )
+        self._pseudonymiser, self._kept_texts = pseudonymiser, frozenset(("", *missing))
+        self._image = transforms.image
+        self._numbers = NumericEncoder(transforms.numeric)
+        self._others: list[OneHot | DateEncoder] = [
+            *(OneHot(column, missing) for column in transforms.one_hot),
+            *(DateEncoder(column) for column in transforms.dates),
+        ]
+        self._width = transforms.num_numeric
+        self._codes = [(column.name, CodeLookup(column, missing)) for column in transforms.embedded]
+        self._texts = [TokenEncoder(column, missing) for column in transforms.texts]
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Model tensors by name, in the model's order, each where there are such columns.
+
+        `image` (N, C, H, W) float32, `numeric` (N, F) float32, `categorical` (N, C) int64, and `tokens` (N, T, L) int64
+        with 0 behind the last token.
+
+        Args:
+            inputs: raw columns by name: numeric (N,) float with NaN where missing, categorical and text (N,) of str or
+                None or as Arrow text, date (N,) datetime64 with NaT where missing, images (N, C, H, W).
+
+        Raises:
+            NoPiiKey: a raw value of a pseudonymised column, and no key.
+        """
+        inputs = self.pseudonymise(inputs)
         tensors: dict[str, np.ndarray] = {}
-        if (image := self.transforms.image) is not None:
-            mean, scale = np.float32(image.mean), np.float32(image.scale)
-            reach = np.float32(MAX_SCALES) * scale
-            raw_NCHW = np.asarray(inputs[image.name], dtype=np.float32)
-            tensors["image"] = (np.minimum(np.maximum(raw_NCHW, mean - reach), mean + reach) - mean) / scale
-        if self._numeric_names:
-            raw_NF = np.stack([np.asarray(inputs[name], dtype=np.float32) for name in self._numeric_names], axis=1)
-            raw_NF = np.where(np.isnan(raw_NF), self._fill_F, raw_NF)
-            raw_NF = np.minimum(np.maximum(raw_NF, self._low_F), self._high_F)
-            tensors["numeric"] = (raw_NF - self._mean_F) / self._scale_F
+        if self._image is not None:
+            tensors["image"] = _normalise(np.asarray(inputs[self._image.name]), self._image)
+        if self._width:
+            tensors["numeric"] = self._numeric(inputs)
         if self._codes:
-            tensors["categorical"] = np.stack([_encode(inputs[name], codes) for name, codes in self._codes], axis=1)
+            columns = [lookup(inputs[name]) for name, lookup in self._codes]
+            tensors["categorical"] = _side_by_side(columns)
+        if self._texts:
+            tensors["tokens"] = self._tokens(inputs)
         return tensors
 
+    def pseudonymise(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same inputs, with raw values of pseudonymised columns replaced. What is a pseudonym already stays.
 
-def _encode(values_N: np.ndarray, codes: dict[Any, int]) -> np.ndarray:
-    lookup = codes.get
-    found = [lookup(value) for value in values_N.tolist()]
-    # Tables are read without surrounding spaces; a client may leave them in.
-    codes_N = [
-        lookup(value.strip(), UNKNOWN_CODE) if code is None else code
-        for value, code in zip(values_N, found, strict=True)
-    ]
-    return np.array(codes_N, dtype=np.int64)
+        Raises:
+            NoPiiKey: there is such a value, and no key.
+        """
+        if not self.transforms.hashed:
+            return inputs
+        return {
+            name: self._pseudonyms(name, values) if name in self.transforms.hashed else values
+            for name, values in inputs.items()
+        }
+
+    def _pseudonyms(self, name: str, values: Texts) -> Texts:
+        if isinstance(values, pa.Array | pa.ChunkedArray):
+            texts, index_N = distinct_texts(values)
+            return pa.array([self._pseudonym(name, text) for text in texts], pa.string()).take(pa.array(index_N))
+        replaced = np.empty(len(values), dtype=object)
+        replaced[:] = [self._pseudonym(name, text) for text in values.tolist()]
+        return replaced
+
+    def _pseudonym(self, name: str, text: str | None) -> str | None:
+        if text is None or (text := text.strip()) in self._kept_texts or is_pseudonym(text):
+            return text
+        if self._pseudonymiser is None:
+            raise NoPiiKey(
+                f"{name!r} is personal data that the model knows by pseudonyms only, and there is no key to make them",
+                f"set {KEY_VARIABLE}, or {KEY_VARIABLE}_FILE, where the model is served, or send pseudonyms",
+            )
+        return self._pseudonymiser.text(text)
+
+    def _numeric(self, inputs: Mapping[str, Any]) -> np.ndarray:
+        numbers, end = self._numbers, self._numbers.width
+        columns = numbers.columns(inputs)
+        num_rows = len(columns[0]) if columns else len(inputs[self._others[0].name])
+        out_NF = np.empty((num_rows, self._width), dtype=np.float32)
+        if columns:
+            for start in range(0, num_rows, BLOCK_ROWS):
+                stop = start + BLOCK_ROWS
+                numbers.into(out_NF[start:stop], columns, start, stop)
+        for part in self._others:
+            start, end = end, end + part.width
+            part.into(out_NF[:, start:end], inputs[part.name])
+        return out_NF
+
+    def _tokens(self, inputs: Mapping[str, Any]) -> np.ndarray:
+        num_rows = len(inputs[self._texts[0].name])
+        out_NTL = np.zeros((num_rows, len(self._texts), self.transforms.text_length), dtype=np.int64)
+        for index, encoder in enumerate(self._texts):
+            encoder.into(out_NTL[:, index], inputs[encoder.name])
+        return out_NTL
 
 
-def inputs_from_table(table: pa.Table, specs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:
-    """The columns a model takes, as the arrays that `FeatureEncoder` wants.
-
-    An image input stands in a table as one column a pixel, in the order of `spec.columns`.
-    Raises KeyError naming the first column that the table lacks.
-    """
-    inputs: dict[str, np.ndarray] = {}
-    for spec in specs:
-        if spec.kind == "image":
-            pixels = [_numeric_column(table, name) for name in spec.columns]
-            inputs[spec.name] = np.stack(pixels, axis=1).reshape(-1, *spec.shape)
-        elif spec.kind == "numeric":
-            inputs[spec.name] = _numeric_column(table, spec.name)
-        else:
-            inputs[spec.name] = text_column(table, spec.name)
-    return inputs
+def _side_by_side(columns: list[np.ndarray]) -> np.ndarray:
+    out_NC = np.empty((len(columns[0]), len(columns)), dtype=np.int64)
+    for index, column_N in enumerate(columns):
+        out_NC[:, index] = column_N
+    return out_NC
 
 
-def _numeric_column(table: pa.Table, name: str) -> np.ndarray:
-    column = table.column(name)  # KeyError names the column
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)  # null becomes NaN
-
-
-def text_column(table: pa.Table, name: str) -> np.ndarray:
-    """A column as (N,) objects: str, or None where missing. Numbers become their shortest text."""
-    column = table.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    values = np.empty(len(column), dtype=object)
-    values[:] = column.cast(pa.string()).to_pylist()
-    return values
+def _normalise(raw_NCHW: np.ndarray, image: ImageTransform) -> np.ndarray:
+    mean, scale = np.float32(image.mean), np.float32(image.scale)
+    reach = np.float32(MAX_SCALES) * scale
+    out_NCHW = np.array(raw_NCHW, dtype=np.float32)
+    np.maximum(out_NCHW, mean - reach, out=out_NCHW)
+    np.minimum(out_NCHW, mean + reach, out=out_NCHW)
+    np.subtract(out_NCHW, mean, out=out_NCHW)
+    np.divide(out_NCHW, scale, out=out_NCHW)
+    return out_NCHW

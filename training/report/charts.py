@@ -6,10 +6,10 @@ from typing import Any
 
 from training.journal import Event
 from training.metric_names import is_better
+from training.report.shell import Figure
+from training.report.shell import figure as _figure
 from training.report.text import plotted, score, setting
 from training.run_record import RunRecord, number
-
-Figure = dict[str, Any]
 
 MAX_CURVES = 200  # more lines than this are a smear; the pruned ones go first
 
@@ -180,15 +180,6 @@ def variants(record: RunRecord) -> Figure:
     figure["layout"]["yaxis"]["autorange"] = "reversed"
     figure["layout"]["height"] = 130 + 60 * len(names)
     return figure
-
-
-def _figure(traces: Sequence[Figure], x: str, y: str) -> Figure:
-    layout = {
-        "height": 320, "margin": {"l": 60, "r": 16, "t": 34, "b": 46},
-        "xaxis": {"title": {"text": plotted(x)}}, "yaxis": {"title": {"text": plotted(y)}},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, "hovermode": "closest",
-    }  # fmt: skip
-    return {"data": list(traces), "layout": layout}
 
 
 def _trial_text(trial: Event) -> str:

@@ -7,10 +7,9 @@ import yaml
 
 from training.journal import Event
 from training.package.manifest import Latency, Variant
+from training.report.shell import chart, tile_row
 from training.report.text import duration, esc, facts, milliseconds, score, setting, size, table
 from training.run_record import RunRecord
-
-SHOWN_LABELS = 20
 
 
 def header(record: RunRecord) -> str:
@@ -50,11 +49,7 @@ def _tiles(record: RunRecord) -> str:
         tiles.append(("best epoch", str(fit["best_epoch"]), f"{fit.get('num_workers', 1)} worker(s)"))
     if record.seconds:
         tiles.append(("time", duration(record.seconds), "all executions"))
-    cells = (
-        f'<div class="tile"><span>{esc(name)}</span><b>{esc(value)}</b><small>{esc(note)}</small></div>'
-        for name, value, note in tiles
-    )
-    return f'<div class="tiles">{"".join(cells)}</div>' if tiles else ""
+    return tile_row(tiles)
 
 
 def _choice(record: RunRecord) -> str:
@@ -159,7 +154,8 @@ def training(record: RunRecord) -> str:
     grid = table(("score", "value"), rows, classes=("", "num"))
     details = f"<details><summary>All scores of the best epoch</summary>{grid}</details>" if rows else ""
     taken = f"{len(record.epochs)} epochs" + (f", the best was {fit['best_epoch']}" if fit else ", not finished")
-    return f"<section><h2>Final training</h2><p class='muted'>{taken}</p>{charts}{details}</section>"
+    resampled = f"<p>{esc(record.last('resampled')['note'])}</p>" if record.last("resampled") else ""
+    return f"<section><h2>Final training</h2><p class='muted'>{taken}</p>{resampled}{charts}{details}</section>"
 
 
 def variants(record: RunRecord) -> str:
@@ -196,24 +192,6 @@ def _latency(latency: Mapping[str, Latency], batch_size: str) -> str:
     return f"{found.p50_ms:.3g} / {found.p99_ms:.3g} ms" if found else "–"
 
 
-def data(record: RunRecord) -> str:
-    """What was learned from."""
-    event, config = record.last("data"), record.experiment.get("data") or {}
-    if not event and not config:
-        return ""
-    labels = [str(label) for label in event.get("labels") or ()]
-    shown = ", ".join(labels[:SHOWN_LABELS]) + (
-        f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
-    )
-    rows = ", ".join(f"{count:,} {part}" for part, count in (event.get("num_rows") or {}).items())
-    pairs = [
-        ("source", config.get("source")), ("held-out source", config.get("test")), ("target", config.get("target")),
-        ("task", event.get("task")), ("rows", rows), ("features", event.get("num_features")), ("labels", shown),
-        ("fingerprint", event.get("fingerprint")),
-    ]  # fmt: skip
-    return f"<section><h2>Data</h2>{facts((name, esc(value)) for name, value in pairs if value)}</section>"
-
-
 def environment(record: RunRecord) -> str:
     """Machine, versions, and the experiment as it was resolved."""
     started = record.last("started")
@@ -228,11 +206,3 @@ def environment(record: RunRecord) -> str:
         f"<details><summary>Resolved experiment</summary><pre>{esc(experiment)}</pre></details>" if experiment else ""
     )
     return f"<section><h2>Environment</h2>{facts((name, value) for name, value in pairs if value)}{details}</section>"
-
-
-def chart(name: str, caption: str, *, wide: bool = False) -> str:
-    """A place that the page's script draws a figure into."""
-    return (
-        f"<figure{' class=wide' if wide else ''}><figcaption>{esc(caption)}</figcaption>"
-        f'<div class="scroll"><div class="chart" data-chart="{name}"></div></div></figure>'
-    )

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from ray import tune
 
-from training.config import Experiment
+from training.config import Experiment, TrainConfig
 from training.config_file import apply_overrides
 from training.data.prepare import Facts, Part, prepare
+from training.data.resample import training_rows
+from training.data.stream.part import StreamPart
 from training.loop import Trainer
 from training.models import ModelInputs, build_model
 from training.session import Checkpoint, PlainSession
 
 CHECKPOINT_EVERY_S = 5.0  # a lost actor or driver costs a trial at most this much work
 TRIAL_KEY = "trial"  # names the trial in Tune's config, beside its hyperparameters
-Data = tuple[Facts, Part, Part]
+Data = tuple[Facts, Part | StreamPart, Part]
 
 
 class TrialActor(tune.Trainable):
@@ -37,6 +39,7 @@ class TrialActor(tune.Trainable):
         self._data, self._metric, self._folder, self._code_path = data, metric, Path(folder), code_path
         self._data_base, self._device = Path(data_base), torch.device("cuda" if use_gpu else "cpu")
         torch.set_num_threads(max(1, int(self._base.train.cpus_per_worker)))
+        self._resampled: tuple[Part | StreamPart, tuple[Any, ...], Part | StreamPart] | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -69,11 +72,19 @@ class TrialActor(tune.Trainable):
             facts, train, validation = prepared.facts, prepared.train, prepared.validation
         session = PlainSession(device=self._device)
         inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
-        model = build_model(experiment.model, inputs, experiment.train.seed, self._code_path)
-        trainer = Trainer(experiment.train, model, facts, train, validation, session, self._metric)
+        model = build_model(experiment.model, inputs, experiment.train.seed, self._code_path, experiment.ensemble)
+        rows = self._training_rows(experiment.train, facts, train)
+        trainer = Trainer(experiment.train, model, facts, rows, validation, session, self._metric)
         if (checkpoint := self._saved()) is not None:
             trainer.load(checkpoint)
         return trainer
+
+    def _training_rows(self, config: TrainConfig, facts: Facts, train: Part | StreamPart) -> Part | StreamPart:
+        """Resampled where that is asked for; most trials ask for the same, which is then made once."""
+        asked = (config.imbalance.resample, config.imbalance.ratio, config.seed)
+        if self._resampled is None or self._resampled[0] is not train or self._resampled[1] != asked:
+            self._resampled = (train, asked, training_rows(config, facts, train)[0])
+        return self._resampled[2]
 
     def _epoch(self, trainer: Trainer) -> dict[str, Any]:
         metrics = {} if trainer.finished else trainer.train_epoch()

@@ -20,12 +20,17 @@ from training.package.runtime import VariantRunner
 RNG = np.random.default_rng(0)
 NUMERIC = RNG.normal(size=(40, 5)).astype(np.float32)
 CATEGORICAL = RNG.integers(0, 4, (40, 2))
+TOKENS = RNG.integers(0, 9, (40, 2, 6)) * RNG.integers(0, 2, (40, 2, 6))
 IMAGES = RNG.normal(size=(40, 1, 8, 8)).astype(np.float32)
 
 MODELS: dict[str, tuple[nn.Module, dict[str, np.ndarray]]] = {
     "both": (Mlp(5, [4, 9], 3, [16], 0.5, 4), {"numeric": NUMERIC, "categorical": CATEGORICAL}),
     "numeric": (Mlp(5, [], 3, [16, 16], 0.5, 4), {"numeric": NUMERIC}),
     "categorical": (Mlp(0, [4, 9], 3, [16], 0.5, 4), {"categorical": CATEGORICAL}),
+    "texts": (
+        Mlp(5, [4, 9], 3, [16], 0.5, 4, [20, 9]),
+        {"numeric": NUMERIC, "categorical": CATEGORICAL, "tokens": TOKENS},
+    ),
     "image": (ConvNet((1, 8, 8), 3, (4, 8), 16, 0.5), {"image": IMAGES}),
 }
 
@@ -46,6 +51,8 @@ def torch_scores(model: nn.Module, example: dict[str, np.ndarray], task: Task = 
 @pytest.mark.parametrize("kind", MODELS)
 def test_exported_models_answer_like_torch_at_every_batch_size(kind: str, tmp_path: Path) -> None:
     model, example = MODELS[kind]
+    for embedding in getattr(model, "token_embeddings", []):
+        nn.init.normal_(embedding.weight)  # as it is after training; they start at 0
     runner = export(model, {name: values[:4] for name, values in example.items()}, tmp_path / "model.onnx")
     assert runner.input_names == tuple(example)
     expected = torch_scores(model, example)

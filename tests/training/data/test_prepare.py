@@ -6,38 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from training.data.config import DataConfig, SplitConfig
+from training.data.config import DataConfig
 from training.data.prepare import prepare
-from training.data.split import split_rows
 from training.errors import DataError
-
-
-@given(st.integers(12, 300), st.integers(1, 4), st.integers(0, 5))
-def test_every_row_stands_in_exactly_one_part_and_every_class_in_each(
-    num_rows: int, num_classes: int, seed: int
-) -> None:
-    strata = np.arange(num_rows) % num_classes
-    split = split_rows(num_rows, strata, SplitConfig(seed=seed), None)
-    parts = [split.train, split.validation, split.test]
-    assert sorted(np.concatenate(parts).tolist()) == list(range(num_rows))
-    assert all(set(strata[part]) == set(range(num_classes)) for part in parts)
-    again = split_rows(num_rows, strata, SplitConfig(seed=seed), None)
-    assert np.array_equal(split.test, again.test)
-
-
-def test_too_few_rows_is_said() -> None:
-    with pytest.raises(DataError, match="too few to divide"):
-        split_rows(3, np.array([0, 1, 2]), SplitConfig(), None)
-
-
-def test_split_file_holds_every_row(tmp_path: Path) -> None:
-    split_rows(50, None, SplitConfig(), num_test_rows=7).save(tmp_path / "split.parquet")
-    rows = pq.read_table(tmp_path / "split.parquet")
-    assert rows.num_rows == 57
-    assert set(rows.filter(pa.compute.field("part") == "test").column("source").to_pylist()) == {"test"}
 
 
 def test_transforms_know_the_training_rows_only(tmp_path: Path) -> None:

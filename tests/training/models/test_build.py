@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.kinds import config as data_config
+from tests.kinds import table
 from training.config import ConvNetConfig, CustomModelConfig, MlpConfig
+from training.data.table import infer_schema
 from training.errors import ConfigError
+from training.features import fit_transforms
 from training.models import ModelInputs, build_model
+from training.package.transforms import FeatureEncoder, encoder_inputs
 
 TABLE = ModelInputs(num_numeric=3, num_codes=(5, 40), image_shape=None, num_outputs=2)
 IMAGE = ModelInputs(num_numeric=0, num_codes=(), image_shape=(1, 8, 8), num_outputs=10)
@@ -78,3 +83,67 @@ def test_your_own_class(own_code: str) -> None:
 def test_your_own_class_gone_wrong(own_code: str, target: str, args: dict, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         build_model(CustomModelConfig(target=target, args=args), TABLE, 0, own_code)
+
+
+TEXTS = ModelInputs(2, (5,), None, 3, num_tokens=(30, 9), text_length=6)
+EVERYTHING = ModelInputs(2, (), (1, 4, 4), 3, num_tokens=(30,), text_length=6)
+
+
+def test_texts_enter_as_the_mean_of_their_tokens() -> None:
+    model = build_model(MlpConfig(hidden=()), TEXTS, 0)
+    for embedding in model.token_embeddings:
+        torch.nn.init.normal_(embedding.weight)
+    numeric, codes = torch.rand(2, 2), torch.ones(2, 1, dtype=torch.int64)
+    tokens = torch.zeros(2, 2, 6, dtype=torch.int64)
+    tokens[0, 0, :2], tokens[1, 0, :4] = torch.tensor([3, 7]), torch.tensor([7, 3, 7, 3])
+    same = torch.zeros(2, 2)
+    assert torch.allclose(*model(same, codes, tokens))  # the same mean, however many there are
+    assert model(numeric, codes, torch.zeros_like(tokens)).isfinite().all()
+    only_texts = ModelInputs(0, (), None, 3, num_tokens=(30, 9), text_length=6)
+    assert build_model(MlpConfig(), only_texts, 0)(tokens).shape == (2, 3)
+
+
+def test_tokens_are_learned_from_embeddings_that_start_at_0() -> None:
+    tokens = torch.randint(1, 30, (200, 1, 6), generator=torch.Generator().manual_seed(0))
+    target = (tokens == 7).any(dim=2)[:, 0].long()
+    model = build_model(MlpConfig(hidden=(16,)), ModelInputs(0, (), None, 2, num_tokens=(30,), text_length=6), 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(tokens), target).backward()
+        optimizer.step()
+    assert (model(tokens).argmax(dim=1) == target).float().mean() > 0.98
+
+
+def test_what_training_never_met_moves_no_answer() -> None:
+    model = build_model(MlpConfig(hidden=(8,)), TEXTS, 0)
+    numeric, padded = torch.rand(1, 2).expand(4, 2), torch.zeros(4, 2, 6, dtype=torch.int64)
+    unknown = torch.tensor([[0], [1], [0], [0]])
+    padded[2, 0, 0], padded[3, 1, :3] = 11, 4
+    answers = model(numeric, unknown, padded)
+    assert torch.equal(answers, answers[:1].expand(4, 3))
+    assert not torch.equal(model(numeric[:1], unknown[:1] + 2, padded[:1]), answers[:1])
+
+
+@pytest.mark.parametrize("config", [MlpConfig(), ConvNetConfig(kind="convnet")])
+def test_built_in_models_take_images_or_a_table(config: MlpConfig | ConvNetConfig) -> None:
+    with pytest.raises(ConfigError, match=f"{config.kind} takes images or a table, .* numeric, tokens") as error:
+        build_model(config, EVERYTHING, 0)
+    assert "called with image, numeric, tokens, in this order" in error.value.hint
+
+
+def test_your_own_class_is_given_the_sizes_of_everything(own_code: str) -> None:
+    model = build_model(CustomModelConfig(target="own_nets:Linear"), EVERYTHING, 0, own_code)
+    assert model.layer.in_features == 2
+
+
+def test_sizes_follow_the_transforms() -> None:
+    rows, data = table(), data_config()
+    transforms, specs = fit_transforms(rows, infer_schema(rows, data), data)
+    inputs = ModelInputs.of(transforms, 2)
+    tensors = FeatureEncoder(transforms)(encoder_inputs(rows, specs))
+    assert inputs.num_numeric == tensors["numeric"].shape[1]
+    assert (len(inputs.num_tokens), inputs.text_length) == tensors["tokens"].shape[1:]
+    assert len(inputs.num_codes) == tensors["categorical"].shape[1]
+    assert inputs.image_shape == tensors["image"].shape[1:]
+    assert all(tensors["tokens"][:, i].max() < num for i, num in enumerate(inputs.num_tokens))

@@ -1,0 +1,113 @@
+"""A chart of lines on two logarithmic axes, written as SVG by hand: no library in the house writes one."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+# Middle tones on no background: an image in a README cannot know whether the page around it is light or dark.
+INK, GRID = "#7d8590", "#7d859040"
+COLOURS = ("#3b82f6", "#e8702a", "#2da44e", "#a371f7")
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 420, 70, 110, 56, 58
+
+Point = tuple[float, float]
+Place = Callable[[Point], Point]  # a point of the data -> where it is drawn
+
+
+def write_chart(
+    path: Path, title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[Point]], guide: str
+) -> None:
+    """Write the chart.
+
+    Args:
+        path: the SVG file.
+        title: above it.
+        x_label: below it.
+        y_label: beside it.
+        lines: name -> points, all above 0.
+        guide: name of a dashed line of slope 1 through the first point of the first line.
+    """
+    xs = [x for points in lines.values() for x, _ in points]
+    ys = [y for points in lines.values() for _, y in points]
+    axis_x, axis_y = _decades(xs), _decades(ys)
+
+    def place(point: Point) -> Point:
+        return (
+            LEFT + (WIDTH - LEFT - RIGHT) * _share(point[0], axis_x),
+            HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * _share(point[1], axis_y),
+        )
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+        f'font-family="system-ui, -apple-system, sans-serif" font-size="13" fill="{INK}" role="img">',
+        f"<title>{_plain(title)}</title>",
+        _text(LEFT, 28, title, "start", size=16),
+        _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, x_label),
+        f'<g transform="rotate(-90)">{_text(-(TOP + HEIGHT - BOTTOM) / 2, 18, y_label)}</g>',
+        *_grid(axis_x, axis_y, place),
+    ]
+    guided = [place(point) for point in _guide(next(iter(lines.values()))[0], axis_x, axis_y)]
+    parts.append(_stroke(guided, INK, 'stroke-dasharray="3 5"'))
+    for number, points in enumerate(lines.values()):
+        parts += _line([place(point) for point in points], [y for _, y in points], number)
+    ends = {name: place(points[-1])[1] for name, points in lines.items()}
+    parts += _names(ends | {guide: guided[-1][1]}, dict(zip(ends, COLOURS, strict=False)))
+    path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")
+
+
+def _decades(values: Sequence[float]) -> Point:
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    return low, max(high, low + 1)
+
+
+def _share(value: float, axis: Point) -> float:
+    return (math.log10(value) - axis[0]) / (axis[1] - axis[0])
+
+
+def _grid(axis_x: Point, axis_y: Point, place: Place) -> list[str]:
+    parts = []
+    for power in range(int(axis_x[0]), int(axis_x[1]) + 1):
+        x, bottom = place((10.0**power, 10.0 ** axis_y[0]))
+        parts += [_stroke([(x, TOP), (x, bottom)], GRID), _text(x, bottom + 20, f"{10**power:,}")]
+    for power in range(int(axis_y[0]), int(axis_y[1]) + 1):
+        left, y = place((10.0 ** axis_x[0], 10.0**power))
+        parts += [_stroke([(left, y), (WIDTH - RIGHT, y)], GRID), _text(left - 8, y + 4, f"{10.0**power:g}", "end")]
+    return parts
+
+
+def _guide(start: Point, axis_x: Point, axis_y: Point) -> list[Point]:
+    """Both ends of a line of slope 1 from there to the edge."""
+    reach = min(10.0 ** axis_x[1] / start[0], 10.0 ** axis_y[1] / start[1])
+    return [start, (start[0] * reach, start[1] * reach)]
+
+
+def _line(places: list[Point], values: list[float], number: int) -> list[str]:
+    colour, below = COLOURS[number], 20 if number % 2 else -10  # neighbours would write over each other
+    parts = [_stroke(places, colour, 'stroke-width="2.5" stroke-linejoin="round"')]
+    for (x, y), value in zip(places, values, strict=True):
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+        parts.append(_text(x, y + below, f"{value:.2g} s" if value < 10 else f"{value:.0f} s", colour=colour))
+    return parts
+
+
+def _names(height_of: Mapping[str, float], colour_of: Mapping[str, str]) -> list[str]:
+    """The lines' names at their right ends, never closer than a line of text."""
+    parts, lowest = [], 0.0
+    for name, height in sorted(height_of.items(), key=lambda item: item[1]):
+        lowest = max(height, lowest + 20)
+        parts.append(_text(WIDTH - RIGHT + 26, lowest + 5, name, "start", colour=colour_of.get(name, INK), size=14))
+    return parts
+
+
+def _stroke(places: Sequence[Point], colour: str, more: str = "") -> str:
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f'<polyline points="{points}" fill="none" stroke="{colour}" {more}/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str = "middle", colour: str = INK, size: int = 13) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="{size}">{_plain(text)}</text>'
+    )
+
+
+def _plain(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")

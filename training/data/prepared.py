@@ -1,0 +1,74 @@
+"""What preparing the data gives to the later stages."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from training.data.raw import SourceFacts
+from training.data.split import Split
+from training.package.manifest import InputSpec, Task
+from training.package.transforms import Transforms
+
+if TYPE_CHECKING:
+    from training.data.stream.part import StreamPart
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows ready for a model: tensors by name (N, ...), and the target (N,): int64 class ids or float32 values."""
+
+    tensors: dict[str, np.ndarray]
+    target: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What models and loops must know of the data, without the data."""
+
+    task: Task
+    labels: tuple[str, ...]
+    inputs: tuple[InputSpec, ...]
+    transforms: Transforms
+    target_mean: float  # a regression learns (value - mean) / scale
+    target_scale: float
+    fingerprint: str
+    accepts: tuple[str, ...] = ()  # fingerprints of earlier data whose checkpoints may be gone on with
+
+    @property
+    def num_outputs(self) -> int:
+        """Logits of the model: one a class, or one for a regression."""
+        return len(self.labels) if self.task == "classification" else 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything the later stages need of the data."""
+
+    facts: Facts
+    split: Split | None  # None for a stream, whose rows find their part by a rule
+    train: "Part | StreamPart"
+    validation: Part
+    test: Part
+    test_rows: pa.Table  # raw held-out rows, target included: golden rows and the HTTP check draw from them
+    sources: tuple[SourceFacts, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)  # rows by what happened to them
+    notes: tuple[str, ...] = ()  # what a person should know
+    rows: np.ndarray | None = None  # number of each checked row in the main source as read; None: all are there
+    test_source_rows: np.ndarray | None = None  # the same of a separate test source
+    reference_rows: pa.Table | None = None  # raw training rows, target included: see training.data.reference_rows
+
+    def accepting(self, fingerprints: Iterable[str]) -> "Prepared":
+        """The same, also going on with checkpoints that were taken on earlier data."""
+        return replace(self, facts=replace(self.facts, accepts=tuple(dict.fromkeys(fingerprints))))
+
+    def save_split(self, path: Path) -> None:
+        """One row of the file for each row of the data: `row`, `part`, and `source` (main or test)."""
+        if self.split is not None:
+            self.split.save(path, self.rows, self.test_source_rows)

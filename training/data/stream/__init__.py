@@ -1,0 +1,1 @@
+"""Tables that do not fit in memory: Parquet files, read window by window."""
