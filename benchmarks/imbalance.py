@@ -71,16 +71,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--members", type=int, default=10, help="models in an ensemble")
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS, help="only these")
+    parser.add_argument(
+        "--methods", nargs="*", default=list(METHODS), choices=METHODS, help="only these, beside the plain one"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the batches are too small to share
     folds = [prepare(experiment_of(arguments.data, fold).data) for fold in range(FOLDS)]
     print_data(folds)
-    results = {
-        name: [run(experiment_of(arguments.data, fold, name, arguments.members), folds[fold]) for fold in range(FOLDS)]
-        for name in arguments.methods
+    print(
+        "| method | average precision | against plain | F1 at 0.5 | F1, tuned | balanced accuracy at 0.5 | s a fold |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    results: dict[str, list[Outcome]] = {}
+    for name in dict.fromkeys(["plain", *arguments.methods]):
+        results[name] = [
+            run(experiment_of(arguments.data, fold, name, arguments.members), folds[fold]) for fold in range(FOLDS)
+        ]
+        print_row(name, results[name], results["plain"])
+    means = {
+        name: round(float(np.mean([o.average_precision for o in outcomes])), 4) for name, outcomes in results.items()
     }
-    report(results)
+    best = max(means, key=lambda name: means[name])
+    print(json.dumps({"best": best, "average_precision": means[best], "folds": FOLDS, "all": means}))
 
 
 def experiment_of(path: Path, fold: int, method: str = "plain", members: int = 2) -> Experiment:
@@ -143,27 +155,18 @@ def rows_in(some: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) ->
     return float(np.mean([bytes(row) in known for row in some["numeric"]]))
 
 
-def report(results: Mapping[str, list[Outcome]]) -> None:
-    """The table in Markdown, then one JSON line."""
-    plain = np.array([outcome.average_precision for outcome in results["plain"]]) if "plain" in results else None
-    print(
-        "| method | average precision | against plain | F1 at 0.5 | F1, tuned | balanced accuracy at 0.5 | s a fold |"
+def print_row(name: str, outcomes: list[Outcome], plain: list[Outcome]) -> None:
+    """One line of the table: means over the folds, with the 95 % interval of the mean."""
+    precision, of_plain = (np.array([outcome.average_precision for outcome in some]) for some in (outcomes, plain))
+    against = (
+        f"{precision.mean() - of_plain.mean():+.3f} ± {half_width(precision - of_plain):.3f}" if name != "plain" else ""
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    means = {}
-    for name, outcomes in results.items():
-        precision = np.array([outcome.average_precision for outcome in outcomes])
-        means[name] = round(float(precision.mean()), 4)
-        against = (
-            f"{precision.mean() - plain.mean():+.3f} ± {half_width(precision - plain):.3f}" if plain is not None else ""
-        )
-        rest = [np.mean([getattr(o, key) for o in outcomes]) for key in ("f1", "tuned_f1", "balanced_accuracy")]
-        print(
-            f"| {name} | {precision.mean():.3f} ± {half_width(precision):.3f} | {against} | "
-            f"{' | '.join(f'{value:.3f}' for value in rest)} | {np.mean([o.seconds for o in outcomes]):.1f} |"
-        )
-    best = max(means, key=lambda name: means[name])
-    print(json.dumps({"best": best, "average_precision": means[best], "folds": FOLDS, "all": means}))
+    rest = [np.mean([getattr(o, key) for o in outcomes]) for key in ("f1", "tuned_f1", "balanced_accuracy")]
+    print(
+        f"| {name} | {precision.mean():.3f} ± {half_width(precision):.3f} | {against} | "
+        f"{' | '.join(f'{value:.3f}' for value in rest)} | {np.mean([o.seconds for o in outcomes]):.1f} |",
+        flush=True,
+    )
 
 
 def half_width(values: np.ndarray) -> float:

@@ -11,8 +11,8 @@ Ray Data reads the table from Parquet and shuffles in a buffer of ten batches, a
 further rows show it with the table held in memory, as columns and as one tensor column.
 
 The last line is JSON: how many times as many rows a second as the fastest DataLoader (`vs_dataloader`) and as Ray Data
-(`vs_ray_data`), the share of the bare gather's rate (`of_limit`), the smaller one of both tables; and peak memory, see
-`benchmarks.loader_memory`.
+(`vs_ray_data`), the share of the bare gather's rate (`of_limit`), the smaller one of both tables; and peak memory, the
+larger one, see `benchmarks.loader_memory`.
 """
 
 import argparse
@@ -78,7 +78,8 @@ def main() -> None:
         found |= {key: min(of_table[key] for of_table in ratios.values()) for key in ratios["floats"]}
         found |= {"tables": ratios}
         if not arguments.no_memory:
-            found |= measure_memory(tables["floats"])
+            memory = [measure_memory(name, part) for name, part in tables.items()]
+            found |= {key: max(of_table[key] for of_table in memory) for key in memory[0]}
     finally:
         ray.shutdown()
     print(json.dumps(found))

@@ -28,7 +28,7 @@ NUM_EPOCHS = 3
 SAMPLE_S = 0.005
 
 
-def measure_memory(table: Part) -> dict[str, float]:
+def measure_memory(name: str, table: Part) -> dict[str, float]:
     """Peaks at one and two workers over the table's size, and what the second adds, as a share of the table."""
     size = table.target.nbytes + sum(array.nbytes for array in table.tensors.values())
     peaks = {num_workers: peak_bytes(table, num_workers) / size for num_workers in (1, 2)}
@@ -37,7 +37,7 @@ def measure_memory(table: Part) -> dict[str, float]:
         "peak_over_table_2": round(peaks[2], 3),
         "second_worker_adds": round(peaks[2] - peaks[1], 3),
     }
-    print(f"\nmemory, table of {size / 1e6:.0f} MB: " + ", ".join(f"{key} {value}" for key, value in found.items()))
+    print(f"memory, {name} of {size / 1e6:.0f} MB: " + ", ".join(f"{key} {value}" for key, value in found.items()))
     return found
 
 

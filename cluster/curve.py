@@ -11,6 +11,7 @@ from training.pipeline import deciding_metric
 from training.progress import Progress
 from training.report.curve_page import curve_page
 from training.run_folder import RunFolder, write_text
+from training.suitable import require_suitable
 
 PAGE_FILE = "curve.html"
 
@@ -26,6 +27,7 @@ def curve(experiment: Experiment, progress: Progress, place: Place, plan: CurveP
             progress.note(note)
         if experiment.search is not None:
             progress.note("the experiment's own settings are trained, not those of its search's best trial")
+        require_suitable(experiment.train, prepared.facts, prepared.validation.target)
         metric = deciding_metric(experiment, prepared.facts)
         record = open_curve(experiment, prepared, run, metric)
         if jobs := missing_jobs(record, plan):

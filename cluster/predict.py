@@ -22,6 +22,7 @@ from training.package.manifest import InputSpec
 Answer = dict[str, Any]
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
 ROWS_PER_REQUEST = 256
+SHAPING = ("rename", "cast", "convert")
 NO_TARGET = "-"  # rows to predict need no target; the name only has to be there
 
 
@@ -127,15 +128,22 @@ def _not_a_record(path: Path, number: int, row: object) -> dict[str, Any]:
 
 
 def _data_config(package: Path) -> dict[str, Any]:
-    """How the training table was read: its missing markers, names and delimiter."""
+    """How the training table was read and shaped, as its experiment says."""
     data: dict[str, Any] = (yaml.safe_load((package / "experiment.yaml").read_text()) or {}).get("data", {})
-    return {key: data[key] for key in ("delimiter", "missing", "names") if key in data}
+    return {key: data[key] for key in ("delimiter", "missing", "names", *SHAPING) if key in data}
 
 
 def _read_rows(rows: Path, how: dict[str, Any], specs: tuple[InputSpec, ...]) -> pa.Table:
     kinds = {spec.name: _setting(spec) for spec in specs if not spec.columns}
-    config = DataConfig.model_validate({**how, "source": str(rows), "target": NO_TARGET, "columns": kinds})
+    wanted = {name for spec in specs for name in (spec.columns or (spec.name,))}
+    shaping = {key: _about(how.get(key) or {}, wanted, by_new_name=key == "rename") for key in SHAPING}
+    config = DataConfig.model_validate({**how, **shaping, "source": str(rows), "target": NO_TARGET, "columns": kinds})
     return read_table(config)
+
+
+def _about(shaping: dict[str, str], wanted: set[str], *, by_new_name: bool) -> dict[str, str]:
+    """Of the columns that the model takes: rows to predict come without the target and what was left out."""
+    return {name: value for name, value in shaping.items() if (value if by_new_name else name) in wanted}
 
 
 def _setting(spec: InputSpec) -> Any:

@@ -161,7 +161,7 @@ class SearchConfig(StrictModel):
         default=None,
         pattern=r"^validation/\w+$",
         description="score to optimise, validation/<metric>; null: accuracy, or rmse for a "
-        "regression. With two classes, roc_auc and average_precision are of the one that sorts last",
+        "regression. With two classes, f1, precision, recall, roc_auc and average_precision are of data.positive_label",
     )
     trials: int = Field(default=16, ge=1, description="sets of hyperparameters to try")
     space: dict[str, Dimension] = Field(

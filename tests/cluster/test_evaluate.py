@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from cluster.evaluate import Wanted, judge, package_of
 from cluster.evaluate_text import evaluation_text
 from cluster.releases import registry_of
 from serving.predictor import Predictor
-from tests.cluster.test_cli import manta
+from tests.cluster.test_cli import ROOT, manta
 from tests.packages import TABLE_INPUTS, write_regression_package, write_table_package
 from training.errors import ConfigError, DataError
 from training.metrics import held_out_scores
@@ -222,8 +224,24 @@ def test_the_command_prints_text_json_and_a_page(package: Path, tmp_path: Path) 
     assert "not of the form THEIRS=OURS" in wrong.stderr
 
 
+def test_judging_loads_neither_torch_nor_ray() -> None:
+    code = "import sys, cluster.evaluate; print([m for m in ('torch', 'ray', 'sklearn') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
+
+
 def test_a_page_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     require_page(tmp_path / "page.html")
     for output in (tmp_path, tmp_path / "nowhere" / "page.html"):
         with pytest.raises(ConfigError, match="--output"):
             require_page(output)
+
+
+def test_rows_that_cannot_be_read_are_left_out_and_told(package: Path, tmp_path: Path) -> None:
+    rows = people()
+    rows["age"] = ["old", *map(str, rows["age"][1:])]
+    found = judged(package, table(tmp_path / "other.csv", rows))
+    assert found.num_rows == 599
+    assert "1 of 600 rows cannot be read and are left out: age: " in found.notes[0]
+    with pytest.raises(DataError, match="does not exist"):
+        judged(package, str(tmp_path / "nowhere.csv"))

@@ -5,11 +5,12 @@ from pathlib import Path
 import pyarrow.csv as pacsv
 import pytest
 
-from cluster.predict import here, read_records
+from cluster.predict import _read_rows, here, read_records
 from serving.predictor import Predictor
 from tests.kinds import config, table, write_package_of_kinds
 from tests.packages import write_table_package
 from training.errors import DataError
+from training.package.manifest import InputSpec
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,20 @@ def test_a_csv_file_is_read_with_the_kinds_and_formats_of_training(tmp_path: Pat
     answers = here(tmp_path / "rows.csv", tmp_path / "package")
     expected = Predictor.load(tmp_path / "package").predict_table(rows)["probability_v"].to_pylist()
     assert [answer["probabilities"]["v"] for answer in answers] == pytest.approx(expected, abs=1e-6)
+
+
+def test_rows_are_renamed_cast_and_converted_like_the_training_table(tmp_path: Path) -> None:
+    specs = (
+        InputSpec(name="height", kind="numeric", datatype="FP32"),
+        InputSpec(name="zip", kind="categorical", datatype="BYTES"),
+    )
+    rows = tmp_path / "rows.csv"
+    rows.write_text("tall,zip\n10,01234\n20,98765\n")  # neither the target nor what was left out
+    how = {
+        "rename": {"tall": "height", "label": "income"},
+        "cast": {"zip": "text", "income": "text"},
+        "convert": {"height": "inch -> cm"},
+    }
+    table = _read_rows(rows, how, specs)
+    assert table.column("zip").to_pylist() == ["01234", "98765"]
+    assert [round(value, 6) for value in table.column("height").to_pylist()] == [25.4, 50.8]

@@ -109,7 +109,9 @@ def fingerprint_of(sources: tuple[SourceFacts, ...], split: SplitConfig) -> str:
 
 def _read_test(data: DataConfig, schema: Schema, base: Path | None, quarantine: Path | None, code_path: str) -> Checked:
     beside = quarantine.with_name(f"{quarantine.stem}_test{quarantine.suffix}") if quarantine else None
-    checked = check_rows(read_sources(data, base, data.test, code_path), data, beside)
+    # With the kinds of training: a small table's columns may look like something else.
+    as_trained = data.model_copy(update={"columns": {**schema.features, **data.columns}})
+    checked = check_rows(read_sources(as_trained, base, data.test, code_path), as_trained, beside)
     require_held_out_fits(checked.raw.table, schema, data)
     return checked
 

@@ -78,18 +78,18 @@ def _slope(points: Sequence[Point], law: PowerLaw | None, metric: str, mode: Mod
         return (
             f"Slope: not fitted; {len(points)} sizes were measured, and at least {MIN_SIZES} are needed (--points 6)."
         )
-    verb = "raise" if mode == "max" else "lower"
+    better = "raise" if mode == "max" else "lower"
+    bounds = f"({number(law.gain_low)} to {number(law.gain_high)})"
     share = law.gain / max(as_error(points[-1].validation.mean, mode), 1e-12)
+    begin = f"Slope: if the power law through {len(points)} sizes goes on, twice the rows ({2 * law.largest:,}) would"
+    if law.gain <= 0:
+        return f"{begin} not {better} {metric} {bounds}: more rows bring nothing."
     worth = "more rows are worth it" if share > WORTH else "more rows bring a little"
     if share < LITTLE:
         worth = "more rows bring hardly anything"
-    if law.gain_low <= 0 < law.gain_high:
+    if law.gain_low <= 0:
         worth += ", and it may be nothing"
-    return (
-        f"Slope: twice the rows ({2 * law.largest:,}) would {verb} {metric} by {number(law.gain)} "
-        f"({number(law.gain_low)} to {number(law.gain_high)}), {share:.1%} of the error, if the power law through "
-        f"{len(points)} sizes goes on: {worth}."
-    )
+    return f"{begin} {better} {metric} by {number(law.gain)} {bounds}, {share:.1%} of the error: {worth}."
 
 
 def _steps(points: Sequence[Point]) -> str:

@@ -122,7 +122,8 @@ def _by_value(name: str, column: pa.ChunkedArray, is_missing: np.ndarray) -> lis
     rows = np.flatnonzero(~is_missing)
     order = np.lexsort((values, -counts))
     named = order if len(order) <= MAX_VALUES else order[: MAX_VALUES - 1]
-    found = [Part(name, str(values[i]), rows[inverse == i]) for i in named]
+    written = _short if pa.types.is_floating(column.type) else str
+    found = [Part(name, written(values[i]), rows[inverse == i]) for i in named]
     if len(rest := order[len(named) :]):
         found.append(Part(name, f"{OTHERS} {len(rest)} values", rows[np.isin(inverse, rest)]))
     return found
@@ -131,7 +132,7 @@ def _by_value(name: str, column: pa.ChunkedArray, is_missing: np.ndarray) -> lis
 def _by_quarter(name: str, column: pa.ChunkedArray, is_missing: np.ndarray) -> list[Part]:
     known = column.filter(pa.array(~is_missing))
     rows, is_time = np.flatnonzero(~is_missing), _is_time(column.type)
-    numbers = known.cast(pa.timestamp("ms")).cast(pa.int64()) if is_time else known.cast(pa.float64())
+    numbers = known.cast(pa.timestamp("ms")).cast(pa.int64()) if is_time else known.cast(pa.float64(), safe=False)
     values = numbers.to_numpy(zero_copy_only=False)
     cuts = np.unique(np.quantile(values, [0.25, 0.5, 0.75], method="inverted_cdf"))
     cuts = cuts[cuts < values.max()]
@@ -144,8 +145,13 @@ def _by_quarter(name: str, column: pa.ChunkedArray, is_missing: np.ndarray) -> l
     return found
 
 
+def _short(number: float | str) -> str:
+    """A number without the digits that only its storage needs."""
+    return f"{float(number):,.6g}"
+
+
 def _written(number: float, is_time: bool) -> str:
     if not is_time:
-        return f"{number:,.6g}"
+        return _short(number)
     text = str(np.datetime64(int(number), "ms"))
     return text.removesuffix("T00:00:00.000").removesuffix(".000").replace("T", " ")

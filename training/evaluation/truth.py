@@ -69,7 +69,7 @@ def _numbers(target: str, known: pa.ChunkedArray, rows: np.ndarray) -> np.ndarra
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         example = str(pc.cast(known, pa.string())[0].as_py())[:40] if not pa.types.is_nested(kind) else str(kind)
         raise DataError(f"the model predicts a number, but the target {target} holds {kind} such as {example!r}")
-    values: np.ndarray = known.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values: np.ndarray = known.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if not np.isfinite(values).all():
         first = int(np.flatnonzero(~np.isfinite(values))[0])
         raise DataError(f"the target {target} is infinite in row {rows[first]} (the first is 0)", "correct the row")

@@ -133,9 +133,7 @@ def _shifts(found: Evaluation) -> str:
     rows = [_shift_row(words.answer_shift_name(moved), moved) for moved in found.answer_shifts]
     rows += [_shift_row(words.shift_name(moved), moved) for moved in found.shifts]
     grid = table(("what", "index", "chance", "moved", ""), rows, classes=("cause", "num", "num", "", "cause"))
-    plot = chart(
-        "shifts", "Population stability index of the inputs that moved most; the dots are what chance explains"
-    )
+    plot = chart("shifts", "Inputs that moved most; dots: what chance explains, lines: where some and much begin")
     return (
         f"<section><h2>What moved since training</h2><p class='muted'>{_sentence(words.shift_legend())}</p>"
         f'<div class="charts">{plot if found.shifts else ""}</div>{grid}</section>'

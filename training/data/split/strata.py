@@ -31,7 +31,7 @@ def strata_of(table: pa.Table, schema: Schema, data: DataConfig) -> Strata | Non
     column = table.column(schema.target)
     if schema.task == "classification":
         return class_strata(column, data.rename_labels)
-    values_N = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values_N = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     min_count = max(int(np.ceil(1 / _smallest_share(data))), _rows_needed(data.split, data.test is not None))
     return bin_strata(values_N, data.split.bins, min_count)
 

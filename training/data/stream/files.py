@@ -15,7 +15,7 @@ from training.data.sources.words import listed, one_line, refuse_repeated
 from training.data.stream.plan import RowGroup
 from training.errors import DataError
 
-PIECE_BYTES = 16 << 20  # about what is decoded at a time, beside the window itself
+PIECE_BYTES = 8 << 20  # about what is decoded at a time, beside the window itself
 MIN_PIECE_ROWS, MAX_PIECE_ROWS = 256, 1 << 16
 READ_BUFFER_BYTES = 1 << 20  # without it, a column's whole chunk of a row group is held while it is decoded
 TEXT_BYTES = 32  # of a text with its place in Arrow, where the footer tells less

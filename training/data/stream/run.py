@@ -3,7 +3,6 @@
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import reduce
 from typing import Any, TypeVar
 
 from training.data.config import DataConfig
@@ -60,10 +59,13 @@ def fit_rows(rows: TrainingRows, schema: Schema, data: DataConfig, hash_key_chec
                     found = piece if found is None else found.merge(piece)
         return found
 
-    found = [one for one in each_group(summary, table) if one is not None]
-    if not found:
+    found: Summary | None = None
+    for one in each_group(summary, table):  # merged as they come: each holds thousands of numbers a column
+        found = found.merge(one) if found is not None and one is not None else found or one
+    if found is None:
         raise DataError("the stream has no training rows", "point data.source at files with rows")
-    return reduce(Summary.merge, found).finish(schema, data, hash_key_check)
+    found.require_known_categories(data)  # the schema was inferred from a sample
+    return found.finish(schema, data, hash_key_check)
 
 
 def on_ray(table: StreamTable) -> bool:

@@ -29,16 +29,18 @@ def write(folder: Path, table: pa.Table, seed: int = 0, num_files: int = 3) -> P
     random = np.random.default_rng(seed)
     cuts = np.sort(random.choice(np.arange(1, table.num_rows), num_files - 1, replace=False))
     for number, (start, stop) in enumerate(zip([0, *cuts], [*cuts, table.num_rows], strict=True)):
+        left = table.slice(start, stop - start)
         with pq.ParquetWriter(folder / f"part-{number}.parquet", table.schema) as writer:
-            while start < stop:
-                size = min(int(random.integers(1, 200)), stop - start)
-                writer.write_table(table.slice(start, size))
-                start += size
+            while left.num_rows:
+                size = int(random.integers(1, 200))
+                writer.write_table(left.slice(0, size))
+                left = left.slice(size)
     return folder
 
 
 def config(folder: Path, **settings: Any) -> DataConfig:
     """How these files are streamed."""
     return DataConfig.model_validate(
-        {"source": str(folder), "target": "y", "ignore": ["id", "group"], "loading": "stream", "window_mb": 1} | settings
+        {"source": str(folder), "target": "y", "ignore": ["id", "group"], "loading": "stream", "window_mb": 1}
+        | settings
     )

@@ -59,9 +59,7 @@ def read(part: StreamPart, feeder: Any, rank: int, kill_at: int) -> list[list[in
     return found
 
 
-def test_workers_read_what_one_process_reads_also_when_the_feeder_is_killed(
-    ray_2_cpus: None, part: StreamPart
-) -> None:
+def test_workers_read_what_one_process_reads_also_when_the_feeder_is_killed(ray_2_cpus: None, part: StreamPart) -> None:
     """Both CPUs are taken by the workers: the feeder must run beside them."""
     feeder = start_feeder(part)
     one, other = ray.get([read.remote(part, feeder, rank, kill_at=7) for rank in range(2)], timeout=120)
@@ -108,11 +106,25 @@ def test_errors_of_the_feeder_reach_the_worker_as_they_are(ray_2_cpus: None, par
         start_feeder(part.with_windows_of(1 << 50))
 
 
-def test_two_workers_learn_from_a_stream_what_one_process_learns(
+@pytest.mark.slow
+def test_ray_surveys_and_fits_as_one_process_does(
     ray_2_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Surveyed and fitted by Ray, as large tables are."""
-    monkeypatch.setattr(run, "RAY_WORTH_BYTES", 0)
+    config = tables.config(tables.write(tmp_path / "t", tables.rows()), split={"kind": "time", "by": "day"})
+    alone = prepare_stream(config)
+    monkeypatch.setattr(run, "RAY_WORTH_BYTES", 0)  # as if the table were large
+    by_ray = prepare_stream(config)
+    assert isinstance(alone.train, StreamPart)
+    assert isinstance(by_ray.train, StreamPart)
+    assert np.array_equal(alone.train.counts_K, by_ray.train.counts_K)
+    assert alone.facts.fingerprint == by_ray.facts.fingerprint
+    assert alone.test_rows.equals(by_ray.test_rows)
+    one, other = alone.facts.transforms, by_ray.facts.transforms
+    assert one.categorical == other.categorical
+    assert [column.mean for column in one.numeric] == pytest.approx([column.mean for column in other.numeric])
+
+
+def test_two_workers_learn_from_a_stream_what_one_process_learns(ray_2_cpus: None, tmp_path: Path) -> None:
     folder = tables.write(tmp_path / "t", tables.rows(), num_files=2)
     train = {"epochs": 2, "global_batch_size": 100, "peak_lr": 0.02, "early_stopping": None, "workers": 2}
     wanted = Experiment.model_validate(

@@ -175,7 +175,7 @@ def test_a_separate_test_source(tmp_path: Path) -> None:
     prepared = prepare_stream(tables.config(folder, test=str(test)))
     assert (len(prepared.test), [facts.name for facts in prepared.sources]) == (50, ["source", "test"])
     odd = tables.rows(50).set_column(5, "y", pa.array(["maybe"] * 50))
-    with pytest.raises(DataError, match="classes that data.source lacks: 'maybe'"):
+    with pytest.raises(DataError, match=r"classes that data\.source lacks: 'maybe'"):
         prepare_stream(tables.config(folder, test=str(write_one(tmp_path / "odd.parquet", odd))))
 
 
@@ -212,7 +212,7 @@ def test_only_parquet_is_streamed_and_only_when_it_is_large(tmp_path: Path, monk
 
 def test_a_stream_trains_and_goes_on_inside_an_epoch_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     prepared = prepare_stream(tables.config(tables.write(tmp_path / "t", tables.rows())))
-    config = TrainConfig(epochs=3, global_batch_size=100, peak_lr=0.02, early_stopping=None)
+    config = TrainConfig(epochs=2, global_batch_size=100, peak_lr=0.05, early_stopping=None)
 
     def trainer(session: PlainSession) -> Trainer:
         inputs = ModelInputs.of(prepared.facts.transforms, prepared.facts.num_outputs)
