@@ -115,17 +115,6 @@ def class_counts(survey: Survey, schema: Schema, data: DataConfig) -> tuple[int,
     return tuple(by_label[label] for label in schema.labels)
 
 
-def refuse_unknown_classes(test: Survey, schema: Schema, data: DataConfig) -> None:
-    """Raise DataError where the separate test source has classes that the main one lacks."""
-    unknown = sorted({_label(value, data) for value in test.classes} - set(schema.labels))
-    if schema.labels and unknown:
-        raise DataError(
-            f"data.test has classes that data.source lacks: {', '.join(map(repr, unknown))}; known are "
-            f"{', '.join(map(repr, schema.labels))}",
-            "if they are spelled differently, data.rename_labels maps one to the other",
-        )
-
-
 def _label(value: Any, data: DataConfig) -> str:
     text = str(pa.scalar(value).cast(pa.string()))
     return data.rename_labels.get(text, text)

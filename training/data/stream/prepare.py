@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from training.data.config import DataConfig
+from training.data.held_out import require_held_out_fits
 from training.data.leaks import find_leaks, settle_leaks
 from training.data.prepared import Facts, Part, Prepared
 from training.data.quarantine import write_quarantine
@@ -13,7 +14,6 @@ from training.data.stream.judge import (
     judge_survey,
     lacking_classes,
     refuse_impossible,
-    refuse_unknown_classes,
     require_parts,
     schema_of,
 )
@@ -55,10 +55,10 @@ def prepare_stream(data: DataConfig, base: Path | None = None, quarantine: Path 
     leaks = settle_leaks(find_leaks(sample, schema, data), data.checks.leaks)
     test = main
     if data.test is not None:
-        test = survey_test(main, base)
+        test = survey_test(main, schema, base)
         judge_survey(test.survey, data, quarantine=None)
         require_parts(test.survey, {"test": 1})
-        refuse_unknown_classes(test.survey, schema, data)
+        require_held_out_fits(test.survey.kept[TEST].rows, schema, data)
     rows = _training_rows(main, schema)
     encoding = _fitted(rows, schema, data, base)
     train = _stream_part(rows, encoding, main)
@@ -88,9 +88,7 @@ def _training_rows(main: Surveyed, schema: Schema) -> TrainingRows:
 
 
 def _fitted(rows: TrainingRows, schema: Schema, data: DataConfig, base: Path) -> Encoding:
-    pseudonymiser = privacy_of(data, base).pseudonymiser
-    key_check = pseudonymiser.key_check() if pseudonymiser is not None else ""
-    return Encoding(data, schema, *fit_rows(rows, schema, data, key_check))
+    return Encoding(data, schema, *fit_rows(rows, schema, data, privacy_of(data, base).key_check))
 
 
 def _stream_part(rows: TrainingRows, encoding: Encoding, main: Surveyed) -> StreamPart:

@@ -19,6 +19,7 @@ from training.data.stream.rows import RowReader, open_rows
 from training.data.stream.run import each_group
 from training.data.stream.split_rule import PART_NAMES, TEST, TRAIN, VALIDATION, SplitRule, hex_digest, time_borders
 from training.data.stream.survey import Keeping, Survey, merged, survey_group
+from training.data.table import Schema
 from training.errors import DataError
 
 SAMPLE_ROWS = 10_000  # training rows that are looked at for kinds of columns, leaks and the drift reference
@@ -78,18 +79,18 @@ def survey_source(data: DataConfig, base: Path) -> Surveyed:
     return Surveyed(found, reader, split, _survey(reader, split, Keeping(limits, below)))
 
 
-def survey_test(main: Surveyed, base: Path) -> Surveyed:
+def survey_test(main: Surveyed, schema: Schema, base: Path) -> Surveyed:
     """The same of the separate test source, its columns read as those of the main one."""
     data = main.reader.data
     found, table = _open(data, "data.test", str(data.test), base)
-    names = [data.rename.get(name, name) for name in table.schema.names]
-    have = [data.rename.get(name, name) for name in main.reader.columns]
-    if lacking := [name for name in have if name not in (*names, *data.ignore)]:
+    names = {name: data.rename.get(name, name) for name in table.schema.names}
+    if lacking := [name for name in [*schema.features, schema.target] if name not in names.values()]:
         raise DataError(
             f"data.test {shown(str(data.test))} lacks the columns {', '.join(lacking)} of data.source",
-            f"it has: {', '.join(names)}",
+            f"it has: {', '.join(names.values())}",
         )
-    columns = tuple(name for name in table.schema.names if data.rename.get(name, name) in have)
+    known = {data.rename.get(name, name) for name in main.reader.columns}  # not those of personal data to drop
+    columns = tuple(name for name, final in names.items() if final in known)
     reader = replace(main.reader, table=table, name="test", columns=columns)
     split = replace(main.split, only=TEST)
     below = SPARE * data.max_held_out_rows / table.num_rows
