@@ -22,7 +22,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from training.config import Experiment
 from training.config_file import apply_overrides, as_written
-from training.data.prepare import Prepared, prepare
+from training.data.prepare import prepare
+from training.data.prepared import Prepared
 from training.fit import train_worker
 from training.progress import Silent, TrialDone
 from training.run_folder import RunFolder

@@ -91,7 +91,8 @@ def _shifts(found: Evaluation) -> str:
     rows += [_shift_row(words.shift_name(moved), moved) for moved in found.shifts[:MAX_SHIFTS]]
     lines = table_lines(rows)
     if len(found.shifts) > MAX_SHIFTS:
-        lines.append(f"and {len(found.shifts) - MAX_SHIFTS} inputs that moved less")
+        num_more = len(found.shifts) - MAX_SHIFTS
+        lines.append(f"and {num_more} more that moved less")
     return "\n".join([*lines, words.shift_legend()])
 
 

@@ -19,6 +19,7 @@ from serving.config import attach_environment
 from serving.registry import CHAMPION, Registry, Release
 from training import pipeline
 from training.config import Experiment
+from training.data.stream.choose import should_stream
 from training.errors import ConfigError
 from training.package.manifest import EXPERIMENT_FILE, Manifest
 from training.package.serve_config import ServeConfig
@@ -56,8 +57,9 @@ class Place:
         """The run's folder, open and ours alone, and a Ray to work on. The folder first: it fails sooner."""
         code_path = str(self.code_folder.resolve())
         with working(experiment, progress, command, code_path, self.accepts_changed_data) as work:
-            if not work.run.journal.last("data"):
-                _ = work.prepared  # a table that cannot be used is then said at once, not after Ray's start
+            if not work.run.journal.last("data") and not should_stream(experiment.data):
+                # A table that cannot be used is then said at once, not after Ray's start. A stream is surveyed by it.
+                _ = work.prepared
             with self.session() as session:
                 yield work, session
 

@@ -15,7 +15,7 @@ from training.capacity import Request, require
 from training.config import Experiment
 from training.config_file import as_written
 from training.curve_record import CURVE_FILE, CurveRecord, Job
-from training.data.prepare import Facts, Part, Prepared
+from training.data.prepared import Facts, Part, Prepared
 from training.data.resample import training_rows
 from training.errors import TrainingFailed
 from training.evaluation.curve import Measured, nested_order, strata_of

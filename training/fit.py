@@ -23,7 +23,7 @@ from training.capacity import Request, require
 from training.config import Experiment
 from training.config_file import as_written
 from training.data.memory import contiguous
-from training.data.prepare import Prepared
+from training.data.prepared import Prepared
 from training.data.resample import training_rows
 from training.data.stream.feeder import RayFeeder, start_feeder
 from training.data.stream.part import StreamPart

@@ -17,7 +17,7 @@ from training.config import TrainConfig
 from training.data.batches import Batch, LoaderState
 from training.data.loading import open_loader
 from training.data.memory import Rows
-from training.data.prepare import Facts, Part
+from training.data.prepared import Facts, Part
 from training.data.stream.part import StreamPart
 from training.data.stream.windows import Feeder
 from training.errors import TrainingFailed
@@ -178,6 +178,7 @@ class Trainer:
                 "model": self._best_model,
             },
             "data_fingerprint": self.facts.fingerprint,
+            "data_sources": list(self.facts.sources),
         }
 
     def load(self, checkpoint: Checkpoint) -> None:

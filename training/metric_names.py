@@ -36,6 +36,16 @@ def metrics_of(task: Task, num_classes: int) -> tuple[str, ...]:
     return tuple(name for name in CLASSIFICATION_METRICS if num_classes == 2 or name not in OF_TWO_CLASSES)
 
 
+def range_of(metric: str) -> tuple[float, float]:
+    """The values that a score can take."""
+    match metric:
+        case "mcc":
+            return -1.0, 1.0
+        case "r2":
+            return -math.inf, 1.0
+    return (0.0, math.inf) if METRIC_MODES[metric] == "min" else (0.0, 1.0)
+
+
 def is_better(score: float, than: float | None, mode: Mode, min_delta: float = 0.0) -> bool:
     """True when `score` beats `than` by more than `min_delta`; anything beats nothing, NaN beats nothing."""
     if math.isnan(score):

@@ -1,6 +1,6 @@
 """Scores, the same ones in training, compression and the report. torchmetrics gathers them over workers.
 
-Shape letters: N rows, K classes.
+Shape letters: N rows, K classes, P parts of the rows.
 """
 
 import math
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.aggregation import MeanMetric
-from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
+from torchmetrics.utilities import dim_zero_cat
 
 from training.package.manifest import Task
 from training.ranking import Ranking
@@ -35,12 +36,13 @@ class Scores:
         labels: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self._threshold, self._labels = threshold, labels if len(labels) <= MAX_CLASSES_TOLD else ()
-        self._num_rows = 0
         self._numbers: dict[str, Metric] = {}
         if task == "regression":
-            self._numbers = {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()}
+            self._numbers = {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2()}
         self._is_regression = task == "regression"
         self._counts, self._ranking, self._log_loss = ClassCounts(num_classes), Ranking(), MeanMetric()
+        for number in self._numbers.values():
+            number.set_dtype(torch.float64)  # sums over many rows in float32 lose their last digits
         for metric in (*self._numbers.values(), self._counts, self._ranking, self._log_loss):
             metric.to(device)
 
@@ -51,9 +53,8 @@ class Scores:
             scores: probabilities (N, K), or predictions (N,) for a regression.
             target_N: class ids, or values.
         """
-        self._num_rows += len(target_N)
         for metric in self._numbers.values():
-            metric.update(scores, target_N)
+            metric.update(scores.double(), target_N.double())
         if not self._is_regression:
             picked_N = scores.gather(1, target_N[:, None])[:, 0].clamp_min(1e-12)
             self._log_loss.update(-picked_N.log())
@@ -65,9 +66,7 @@ class Scores:
 
         Starts afresh afterwards.
         """
-        values = self._of_numbers() if self._is_regression else self._of_classes()
-        self._num_rows = 0
-        return values
+        return self._of_numbers() if self._is_regression else self._of_classes()
 
     def _answers(self, scores_NK: Tensor) -> Tensor:
         if self._threshold is None:
@@ -77,8 +76,7 @@ class Scores:
     def _of_numbers(self) -> dict[str, float]:
         values: dict[str, float] = {}
         for name, metric in self._numbers.items():
-            is_undefined = name == "r2" and self._num_rows < 2  # where torchmetrics raises
-            values[name] = math.nan if is_undefined else float(metric.compute())
+            values[name] = float(metric.compute())
             metric.reset()
         return values
 
@@ -90,6 +88,36 @@ class Scores:
         for metric in (self._counts, self._ranking, self._log_loss):
             metric.reset()
         return found
+
+
+class R2(Metric):
+    """Share of the target's variance that is explained; NaN where the target does not vary.
+
+    torchmetrics' own takes the difference of two large sums, which leaves no digits of values far from 0, and calls
+    whatever is off by less than 1e-4 exact, so that a target in small units scores 1.
+    """
+
+    full_state_update = False
+    moments: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("moments", default=[], dist_reduce_fx="cat")
+
+    def update(self, predicted_N: Tensor, target_N: Tensor) -> None:
+        """Add rows, as float64: how many, their mean, squares around it, and squares of the errors."""
+        mean, num_rows = target_N.mean(), target_N.new_tensor(len(target_N))
+        squares = ((target_N - mean) ** 2).sum()
+        self.moments.append(torch.stack([num_rows, mean, squares, ((predicted_N - target_N) ** 2).sum()])[None])
+
+    def compute(self) -> Tensor:
+        """The share. Source: Chan, Golub, LeVeque, Updating Formulae for Computing Sample Variances, 1979."""
+        num_rows_P, mean_P, squares_P, errors_P = dim_zero_cat(self.moments).unbind(1)
+        mean = (num_rows_P * mean_P).sum() / num_rows_P.sum()
+        total = squares_P.sum() + (num_rows_P * (mean_P - mean) ** 2).sum()
+        # Rounding of the mean leaves less than this, and a single float32 that differs by its last bit leaves more.
+        varies = total > 1e-24 * num_rows_P.sum() * mean**2
+        return torch.where(varies, 1 - errors_P.sum() / total, torch.nan)
 
 
 class ClassCounts(Metric):

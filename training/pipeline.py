@@ -19,7 +19,8 @@ from training.compress.machine import describe_machine
 from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.fingerprint import differences
-from training.data.prepare import Facts, Prepared, prepare
+from training.data.prepare import prepare
+from training.data.prepared import Facts, Prepared
 from training.errors import ConfigError, StorageError
 from training.fit import FitResult, best_of_checkpoint, fit, require_workers
 from training.metric_names import METRIC_MODES, default_metric, metrics_of
@@ -74,8 +75,8 @@ class Work:
         if not self.accepts_changed_data:
             raise StorageError(
                 listed,
-                f"bring the old data back, give the new data a run of its own (--set name={self.experiment.name}-2), or "
-                "go on with what is there: --accept-changed-data",
+                f"bring the old data back, give the new data a run of its own (--set name={self.experiment.name}-2), "
+                "or go on with what is there: --accept-changed-data",
             )
         self.progress.note(f"{listed}\n  accepted: what is not done yet goes on with the new data")
 
@@ -260,6 +261,7 @@ def _package(
 def _lineage(work: Work, prepared: Prepared, trial: str) -> Lineage:
     return Lineage(
         run=work.experiment.name, trial=None if trial == OWN else trial, data_fingerprint=prepared.facts.fingerprint,
+        data_sources=tuple(asdict(source) for source in prepared.sources),
         versions=versions(), machine=describe_machine(),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+import torch
 import tritonclient.http as triton
 
 from tests.journeys.commands import MANTA, PII_KEY, environment, manta
@@ -98,6 +99,20 @@ def test_the_same_run_again_says_so_and_does_nothing(journey: Journey) -> None:
     assert again.returncode == 0
     assert "finished" in again.stderr
     assert (journey.run / "journal.jsonl").read_text() == before
+
+
+def test_the_package_and_every_checkpoint_say_which_data_they_come_from(journey: Journey) -> None:
+    data = json.loads((journey.run / "data.json").read_text())
+    lineage = json.loads((journey.run / "package" / "manifest.json").read_text())["lineage"]
+    assert lineage["data_fingerprint"] == data["fingerprint"]
+    assert lineage["data_sources"] == data["sources"]
+    assert data["sources"][0]["files"][0]["path"] == str(journey.table)
+    checkpoints = list((journey.run / "checkpoints").rglob("checkpoint.pt"))
+    assert checkpoints
+    for path in checkpoints:
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["data_fingerprint"] == data["fingerprint"]
+        assert checkpoint["data_sources"][0]["digest"] == data["sources"][0]["digest"]
 
 
 def test_no_personal_value_is_left_behind(journey: Journey) -> None:

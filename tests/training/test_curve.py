@@ -12,7 +12,8 @@ from cluster.curve_text import curve_json, curve_text
 from training.config import Experiment
 from training.curve import measure, train_on_subset
 from training.curve_record import CURVE_FILE, CurvePlan, CurveRecord, Job, missing_jobs, open_curve, read_curve
-from training.data.prepare import Prepared, prepare
+from training.data.prepare import prepare
+from training.data.prepared import Prepared
 from training.errors import DataError, StorageError, TrainingFailed
 from training.evaluation.curve import Measured
 from training.progress import Silent

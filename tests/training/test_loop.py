@@ -7,7 +7,8 @@ import torch
 
 from training.config import EarlyStopping, MlpConfig, TrainConfig
 from training.data.config import DataConfig
-from training.data.prepare import Prepared, prepare
+from training.data.prepare import prepare
+from training.data.prepared import Prepared
 from training.errors import TrainingFailed
 from training.loop import Trainer, learning_rate, run_to_end
 from training.models import ModelInputs, build_model

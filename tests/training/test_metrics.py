@@ -121,6 +121,29 @@ def test_regression() -> None:
     assert scores["r2"] == pytest.approx(sk.r2_score(target, predicted), rel=1e-5)
 
 
+@pytest.mark.parametrize(("mean", "scale"), [(0, 1), (1e4, 1), (1e6, 1), (0, 1e-3), (0, 1e-12), (-5e3, 1e6)])
+def test_r2_keeps_its_digits_far_from_0_and_in_small_units_batch_by_batch(mean: float, scale: float) -> None:
+    draw = np.random.default_rng(0)
+    target = (mean + scale * draw.normal(size=200)).astype(np.float32)
+    predicted = (target + 0.3 * scale * draw.normal(size=200)).astype(np.float32)
+    collector = Scores("regression", 0)
+    for _ in range(2):  # the second time over: it starts afresh
+        for rows in (slice(0, 7), slice(7, 8), slice(8, 200)):
+            collector.update(torch.from_numpy(predicted[rows]), torch.from_numpy(target[rows]))
+        scores = collector.compute()
+        exact = target.astype(np.float64), predicted.astype(np.float64)
+        assert scores["r2"] == pytest.approx(sk.r2_score(*exact), rel=1e-9)
+        assert scores["rmse"] == pytest.approx(sk.root_mean_squared_error(*exact), rel=1e-9)
+        assert scores["mae"] == pytest.approx(sk.mean_absolute_error(*exact), rel=1e-9)
+
+
+def test_a_target_that_does_not_vary_has_no_r2() -> None:
+    target = np.full(53, 3.3e7, dtype=np.float32)
+    assert set(held_out_scores("regression", target + 8, target)) == {"rmse", "mae"}
+    target[7] = np.nextafter(target[7], np.float32(np.inf))
+    assert held_out_scores("regression", target, target)["r2"] == 1
+
+
 def test_one_row_has_no_r2() -> None:
     one = np.ones(1, dtype=np.float32)
     assert set(held_out_scores("regression", one, one)) == {"rmse", "mae"}

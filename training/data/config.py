@@ -367,7 +367,9 @@ class DataConfig(SourceShape):
         "streams Parquet that would take more than half of the free memory",
     )
     window_mb: int = Field(
-        default=256, ge=1, description="size of a decoded window of a stream; two are held at a time"
+        default=256,
+        ge=1,
+        description="size of a decoded window of a stream; two are held at a time, a third while it is handed over",
     )
     max_held_out_rows: int = Field(
         default=100_000, ge=2, description="rows of validation and of test that a stream keeps; the rest is not used"

@@ -26,7 +26,10 @@ def require_held_out_fits(table: pa.Table, schema: Schema, data: DataConfig) -> 
         "columns": {**schema.features, **data.columns}, "task": schema.task, "split": unsplit, "source": data.test,
         "positive_label": None, "ignore": tuple(ignored),
     }  # fmt: skip
-    test_schema = infer_schema(table, data.model_copy(update=as_trained))
+    try:
+        test_schema = infer_schema(table, data.model_copy(update=as_trained))
+    except DataError as error:
+        raise DataError(f"data.test {data.test}, read as data.source was: {error.message}", error.hint) from error
     if unknown := [label for label in test_schema.labels if label not in schema.labels]:
         raise DataError(
             f"data.test has classes that data.source lacks: {', '.join(map(repr, unknown))}; known are "

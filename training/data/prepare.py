@@ -12,12 +12,14 @@ from training.data.fingerprint import content_digest
 from training.data.held_out import require_held_out_fits
 from training.data.leaks import find_leaks, settle_leaks
 from training.data.overlap import part_hashes, settle_overlap
-from training.data.prepared import Facts, Part, Prepared
+from training.data.prepared import Facts, Part, Prepared, told
 from training.data.raw import Raw, SourceFacts
 from training.data.reference_rows import reference_rows
 from training.data.sources import read_sources
 from training.data.sources.pii import privacy_of
 from training.data.split import Split, columns_left_out, sampled, split_rows
+from training.data.stream.choose import should_stream
+from training.data.stream.prepare import prepare_stream
 from training.data.table import Schema, encode_target, infer_schema, target_scale
 from training.features import fit_transforms
 from training.package.manifest import InputSpec
@@ -36,6 +38,8 @@ def prepare(
             to a file beside it, `<name>_test.parquet`.
         code_path: folder that module:function sources are imported from, besides the usual places.
     """
+    if should_stream(data, base):
+        return prepare_stream(data, base, quarantine)
     tables = read_tables(data, base, quarantine, code_path)
     split, notes, counts = _divide(tables, data)
     training_rows = tables.main.raw.table.take(split.train)
@@ -147,12 +151,10 @@ def _encoded(
     facts = Facts(
         task=schema.task, labels=schema.labels, inputs=inputs, transforms=transforms, target_mean=mean,
         target_scale=scale, fingerprint=fingerprint_of(tables.sources, data.split),
+        sources=told(tables.sources),
     )  # fmt: skip
     return Prepared(
         facts, split, train, validation, part(test_rows), test_rows, tables.sources, rows=tables.main.raw.rows,
         test_source_rows=tables.test.raw.rows if tables.test else None,
         reference_rows=reference_rows(training_rows),
     )  # fmt: skip
-
-
-__all__ = ["Facts", "Part", "Prepared", "Tables", "fingerprint_of", "prepare", "read_tables"]

@@ -28,6 +28,14 @@ class Part:
         return len(self.target)
 
 
+def told(sources: Iterable[SourceFacts]) -> tuple[dict[str, str | int], ...]:
+    """The sources in a few words, plain enough for a checkpoint; their files and columns stand in the run."""
+    return tuple(
+        {"name": source.name, "uri": source.uri, "num_rows": source.num_rows, "digest": source.digest}
+        for source in sources
+    )
+
+
 @dataclass(frozen=True)
 class Facts:
     """What models and loops must know of the data, without the data."""
@@ -40,6 +48,7 @@ class Facts:
     target_scale: float
     fingerprint: str
     accepts: tuple[str, ...] = ()  # fingerprints of earlier data whose checkpoints may be gone on with
+    sources: tuple[dict[str, str | int], ...] = ()  # what checkpoints say of each source
 
     @property
     def num_outputs(self) -> int:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from training.data.config import ColumnKind, DataConfig
 from training.data.kinds import kind_of, many_values
 from training.errors import DataError
+from training.package.images import is_encoded
 from training.package.manifest import Task
 from training.package.values import arrow_texts, distinct_texts, numeric_column
 
@@ -56,12 +57,18 @@ def _kinds(table: pa.Table, data: DataConfig) -> tuple[dict[str, ColumnKind], li
     features: dict[str, ColumnKind] = {}
     problems: list[str] = []
     for name in table.column_names:
-        if name == data.target or name in data.ignore:
+        if name == data.target or name in data.ignore or _is_place(name, table, data):
             continue
         features[name], problem = kind_of(name, table.column(name), data)
         if problem:
             problems.append(problem)
     return features, problems
+
+
+def _is_place(name: str, table: pa.Table, data: DataConfig) -> bool:
+    """The path beside an image file names its row, and often its class: no feature, unless it is declared one."""
+    files = [field.name for field in table.schema if is_encoded(field.type) and field.name not in data.ignore]
+    return name == "path" and bool(files) and name not in data.columns
 
 
 def _require_one_image(features: Mapping[str, ColumnKind]) -> None:
@@ -87,7 +94,13 @@ def _notes(table: pa.Table, features: Mapping[str, ColumnKind], data: DataConfig
 
 def _require_columns(table: pa.Table, data: DataConfig) -> None:
     have = set(table.column_names)
-    for key, names in (("data.target", [data.target]), ("data.columns", data.columns), ("data.ignore", data.ignore)):
+    by = [data.split.by] if data.split.by is not None and data.source != data.test else []
+    for key, names in (
+        ("data.target", [data.target]),
+        ("data.split.by", by),
+        ("data.columns", data.columns),
+        ("data.ignore", data.ignore),
+    ):
         if lacking := [name for name in names if name not in have]:
             raise DataError(
                 f"{key} names {', '.join(lacking)}, but {data.source} has no such column",

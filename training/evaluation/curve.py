@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from training.metric_names import METRIC_MODES
+from training.metric_names import METRIC_MODES, range_of
 from training.package.manifest import Task
 from training.package.shapes import StoredModel
 
@@ -98,8 +98,8 @@ def points_of(measured: Sequence[Measured], metric: str) -> tuple[Point, ...]:
             Point(
                 num_rows=size,
                 num_repeats=len(here),
-                train=spread(train),
-                validation=spread(validation),
+                train=spread(train, range_of(metric)),
+                validation=spread(validation, range_of(metric)),
                 gap=spread(sign * (train - validation)),
                 num_steps=float(np.mean([each.num_steps for each in here])),
                 seconds=float(np.mean([each.seconds for each in here])),
@@ -108,11 +108,15 @@ def points_of(measured: Sequence[Measured], metric: str) -> tuple[Point, ...]:
     return tuple(found)
 
 
-def spread(values: np.ndarray) -> Spread:
-    """Mean and 95 % t interval: Student, The probable error of a mean, Biometrika 6 (1908)."""
+def spread(values: np.ndarray, within: tuple[float, float] = (-np.inf, np.inf)) -> Spread:
+    """Mean and 95 % t interval, cut to the values there can be.
+
+    Source: Student, The probable error of a mean, Biometrika 6 (1908).
+    """
     mean = float(values.mean())
     if len(values) < 2:
         return Spread(mean=mean)
     deviation = float(values.std(ddof=1))
     half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * deviation / np.sqrt(len(values))
-    return Spread(mean=mean, low=float(mean - half), high=float(mean + half), deviation=deviation)
+    low, high = max(float(mean - half), within[0]), min(float(mean + half), within[1])
+    return Spread(mean=mean, low=low, high=high, deviation=deviation)

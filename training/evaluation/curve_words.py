@@ -10,6 +10,7 @@ from training.metric_names import Mode
 HEADS = ("rows", "training", "95 % interval", "validation", "95 % interval", "gap", "steps", "repeats", "took")
 SMALL, LARGE = 0.1, 0.33  # shares of the validation error
 WORTH, LITTLE = 0.05, 0.01  # of the validation error, by twice the rows
+NO_ERROR = 1e-9
 FEW_STEPS = 100  # of the optimizer: a small subset gives few, and its model has then not learned what it could
 
 
@@ -17,6 +18,12 @@ def reading(points: Sequence[Point], law: PowerLaw | None, metric: str, mode: Mo
     """Sentences, the most important ones for a person who asks whether to gather more rows."""
     if not points:
         return ()
+    if as_error(points[-1].validation.mean, mode) <= NO_ERROR:
+        last = points[-1]
+        return (
+            f"On all {last.num_rows:,} rows nothing is wrong in validation ({metric} {number(last.validation.mean)}): "
+            "these validation rows cannot show what more rows, or another model, would bring.",
+        )
     told = [_gap(points, metric, mode), _level(points[-1], metric, mode), _slope(points, law, metric, mode)]
     if law is not None:
         told += [f"The law is not to be trusted much: {doubt}." for doubt in law.doubts]

@@ -172,6 +172,11 @@ def _lineage(manifest: Manifest, facts: CardFacts) -> str:
         f"- Model: {_text(facts.architecture)}",
         f"- Written: {manifest.created_at}",
         f"- Data fingerprint: `{lineage.data_fingerprint}`",
+        *(
+            f"- Read as {source['name']}: `{_text(str(source['uri']))}`, {source['num_rows']:,} rows, content digest "
+            f"`{source['digest']}`"
+            for source in lineage.data_sources
+        ),
         "- Versions: "
         + (", ".join(f"{name} {version}" for name, version in lineage.versions.items()) or "not recorded"),
     ]

@@ -1,6 +1,6 @@
 """The manifest: what serving may rely on. The folder is a package only once this file is in it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -79,6 +79,7 @@ class Lineage(StoredModel):
     run: str
     trial: str | None = None
     data_fingerprint: str
+    data_sources: tuple[dict[str, Any], ...] = ()  # each with location, rows, columns, content digest, file versions
     versions: dict[str, str] = Field(default_factory=dict)  # library -> version
     machine: str = ""  # where the measurements were taken
 

@@ -17,7 +17,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from training.capacity import Request, require
 from training.config import Experiment, SearchConfig
 from training.config_file import as_written
-from training.data.prepare import Prepared
+from training.data.prepared import Prepared
 from training.errors import ConfigError, TrainingFailed
 from training.fit import uses_gpu
 from training.metric_names import METRIC_MODES

@@ -12,7 +12,8 @@ from ray import tune
 
 from training.config import Experiment, TrainConfig
 from training.config_file import apply_overrides
-from training.data.prepare import Facts, Part, prepare
+from training.data.prepare import prepare
+from training.data.prepared import Facts, Part
 from training.data.resample import training_rows
 from training.data.stream.part import StreamPart
 from training.loop import Trainer

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from training.data.ahead import one_ahead
 from training.data.batches import LoaderState, sample_order, shares
 from training.data.memory import SLOW_ORDER, MemoryLoader, Rows, contiguous
-from training.data.prepare import Part
+from training.data.prepared import Part
 
 CPU = torch.device("cpu")
 

@@ -26,6 +26,15 @@ def test_kinds_are_inferred_and_can_be_declared() -> None:
     assert (schema.task, schema.labels) == ("classification", ("u", "v"))
 
 
+def test_the_path_beside_an_image_is_no_feature_unless_it_is_declared_one() -> None:
+    rows = table(image=[png(2)] * 6, path=[f"u/{i}.png" for i in range(6)])
+    shape = {"image_shape": [3, 2, 2]}
+    assert infer_schema(rows, config(**shape)).features == {"a": "numeric", "image": "image"}
+    declared = infer_schema(rows, config(**shape, columns={"path": "categorical"})).features
+    assert declared["path"] == "categorical"
+    assert infer_schema(rows.drop(["image"]), config()).features["path"] == "categorical"
+
+
 def test_whole_numbers_are_classes_when_few_and_sorted_as_numbers() -> None:
     assert infer_schema(table(y=[10, 2, 10, 2, 10, 2]), config()).labels == ("2", "10")
     many = pa.table({"a": range(40), "y": range(40)})
@@ -48,6 +57,7 @@ def test_a_target_with_nearly_a_class_a_row_is_no_classification() -> None:
     [
         ({}, {"target": "z"}, "data.target names z"),
         ({}, {"ignore": ["q"]}, "data.ignore names q"),
+        ({}, {"split": {"kind": "group", "by": "q"}}, "data.split.by names q"),
         ({}, {"ignore": ["a"]}, "no column is left"),
         ({"y": ["u"] * 6}, {}, "one class only"),
         ({"y": ["u"] * 5 + ["v"]}, {}, r"'v' \(1\)"),

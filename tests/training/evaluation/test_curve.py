@@ -5,9 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.evaluation.curve import MIN_ROWS, Measured, nested_order, points_of, spread, strata_of, subset_sizes
+from training.evaluation.curve import (
+    MIN_ROWS,
+    Measured,
+    Point,
+    Spread,
+    nested_order,
+    points_of,
+    spread,
+    strata_of,
+    subset_sizes,
+)
 from training.evaluation.curve_words import reading
 from training.evaluation.power_law import fit_power_law
+from training.metric_names import range_of
 
 
 def measured(
@@ -133,3 +144,25 @@ def test_the_reading_tells_variance_from_bias() -> None:
         told = " ".join(reading(points, fit_power_law(points, "max"), "accuracy", "max"))
         for words in said:
             assert words in told, told
+
+
+def test_an_interval_ends_where_the_score_does() -> None:
+    told = spread(np.array([0.9, 1.0]), range_of("accuracy"))
+    assert told.high == 1.0
+    assert told.low is not None
+    assert 0.0 <= told.low < 0.9
+
+
+def test_nothing_is_said_of_more_rows_where_nothing_is_wrong() -> None:
+    flawless = Spread(mean=1.0)
+    point = Point(
+        num_rows=100,
+        num_repeats=1,
+        train=flawless,
+        validation=flawless,
+        gap=Spread(mean=0.0),
+        num_steps=200.0,
+        seconds=1.0,
+    )
+    (sentence,) = reading([point], None, "accuracy", "max")
+    assert "nothing is wrong" in sentence

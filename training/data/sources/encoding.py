@@ -12,7 +12,7 @@ from training.data.sources.words import listed
 from training.errors import DataError
 
 BLOCK_BYTES = 1 << 20
-HINT = "save the file as UTF-8, for example with `iconv -f latin1 -t utf-8`"
+HINT = "save the file as UTF-8, for example with `iconv -f {} -t utf-8`"
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -36,13 +36,13 @@ def refuse_other_encodings(
     if byte is None:
         return
     where = f", in the column {listed(columns)}" if columns else ""
-    looks = (
-        "; it looks like UTF-16" if before[:2] in _WIDE or (before + bytes([byte]))[:1] in (b"\xff", b"\xfe") else ""
-    )
+    is_wide = before[:2] in _WIDE or (before + bytes([byte]))[:1] in (b"\xff", b"\xfe")
+    looks = "; it looks like UTF-16" if is_wide else ""
     row = _num_rows(before, delimiter) - (1 if has_header else 0)
     place = f"row {row} (the first is 0)" if row >= 0 else "the header"
     raise DataError(
-        f"{path} is not UTF-8 text: {place}{where} holds the byte 0x{byte:02x}, at offset {offset}{looks}", HINT
+        f"{path} is not UTF-8 text: {place}{where} holds the byte 0x{byte:02x}, at offset {offset}{looks}",
+        HINT.format("utf-16" if is_wide else "windows-1252"),  # of which latin1 is a part, but for control characters
     )
 
 

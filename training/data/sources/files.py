@@ -19,6 +19,7 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 CSV_ENDINGS = (".csv", ".tsv", ".txt", ".data", ".csv.gz", ".tsv.gz")
 ARROW_ENDINGS = (".arrow", ".feather", ".ipc", ".arrows")
 JSONL_ENDINGS = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+JSON_ENDINGS = (".json", ".json.gz")  # in a folder most often notes beside the data, so only where named
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 ENDINGS: dict[DataFormat, tuple[str, ...]] = {
     "csv": CSV_ENDINGS,
@@ -105,7 +106,7 @@ def format_of(path: str, declared: DataFormat) -> DataFormat:
     for kind, endings in ENDINGS.items():
         if path.lower().endswith(endings):
             return kind
-    return "csv"
+    return "jsonl" if path.lower().endswith(JSON_ENDINGS) else "csv"
 
 
 def versions(filesystem: pafs.FileSystem, paths: tuple[str, ...]) -> tuple[FileVersion, ...]:

@@ -68,7 +68,7 @@ def _batches(lines: io.TextIOWrapper, piece: Piece, hides: bool) -> Iterator[lis
         if found is None:
             piece.bad_rows.append(piece.num_rows)
             piece.bad_reasons.append(fault)
-            piece.bad_texts.append(None if hides else line[:MAX_TOLD_CHARS])
+            piece.bad_texts.append(None if hides else line.rstrip()[:MAX_TOLD_CHARS])
         else:
             objects.append(found)
         piece.num_rows += 1

@@ -16,6 +16,7 @@ from training.errors import DataError
 MIN_SHARE = 0.9  # of the values that are there: from here on the others are the mistake
 SAMPLE_ROWS = 1000
 MIN_SAMPLE_SHARE = 0.5  # far below MIN_SHARE, so that chance cannot decide
+_DATE_LIKE = r"^[0-9]{1,4}[-./][0-9]{1,2}[-./][0-9]{1,4}(?:[ T].*)?$"
 OTHER_FORMAT = "is a date in another format"
 NO_DATE = "is no date"
 
@@ -24,7 +25,7 @@ def settle_columns(draft: Draft, how: How) -> None:
     """Give each text column its type, and mark rows whose value does not fit it as bad.
 
     Raises:
-        DataError: a column declared as dates of which too few are dates as written.
+        DataError: a column declared as dates of which too few are dates as written, or one of dates in two formats.
     """
     for name in draft.table.column_names:
         if name in how.data.ignore or name in how.shape.cast or how.is_personal(name):
@@ -53,7 +54,7 @@ class _Guess:
         may_be_number = self.name in self.draft.untyped and _share(number_mask(sample), sample) >= MIN_SAMPLE_SHARE
         if may_be_number and self._numbers(text):
             return
-        if self.name != self.how.data.target and _share(read_dates(sample, None)[1], sample) >= MIN_SAMPLE_SHARE:
+        if self.name != self.how.data.target and _share(_date_like(sample), sample) >= MIN_SAMPLE_SHARE:
             self._dates(text)
 
     def _numbers(self, text: pa.ChunkedArray) -> bool:
@@ -69,6 +70,14 @@ class _Guess:
         dates, is_good = read_dates(text, None)
         if _share(is_good, text) >= MIN_SHARE:
             _take(self.draft, self.how, self.name, dates, _date_faults(text, is_good))
+        elif is_good.any() and _share(is_good | _date_like(text), text) >= MIN_SHARE:
+            # As categories the two spellings of a day would be strangers to each other.
+            raise DataError(
+                f"{self.how.said}: {self.name} looks like dates in more than one format: {_share(is_good, text):.1%} "
+                f"are written as ISO 8601 (2021-12-31){_two_sides(text, is_good, self.how)}",
+                "two formats in one column cannot be told apart safely: write them alike; or declare "
+                f"data.columns: {{{self.name}: categorical}} if they are names, not dates",
+            )
 
 
 def _declared_number(draft: Draft, how: How, name: str) -> None:
@@ -103,6 +112,10 @@ def _declared_date(draft: Draft, how: How, name: str) -> None:
             f"two formats in one column cannot be told apart safely: write them alike, or set {key}",
         )
     _take(draft, how, name, dates, _date_faults(column, is_good))
+
+
+def _date_like(text: pa.ChunkedArray) -> np.ndarray:
+    return as_mask(pc.match_substring_regex(text, _DATE_LIKE))
 
 
 def _two_sides(column: pa.ChunkedArray, is_good: np.ndarray, how: How) -> str:

@@ -9,6 +9,7 @@ from training.data.sources.functions import is_function, is_sklearn
 from training.data.sources.sql import is_database
 from training.data.sources.words import shown
 from training.data.stream.files import open_table
+from training.errors import DataError
 
 MEMORY_SHARE = 0.5  # of the free memory; what takes more is streamed: reading and encoding need as much again
 _CGROUPS = (  # limit and use, where a container has a limit of its own
@@ -21,7 +22,7 @@ def should_stream(data: DataConfig, base: Path | None = None) -> bool:
     """Whether `data.source` is read window by window.
 
     Raises:
-        DataError: the files cannot be found or read.
+        DataError: the files cannot be found.
     """
     if data.loading == "memory":
         return False
@@ -30,7 +31,10 @@ def should_stream(data: DataConfig, base: Path | None = None) -> bool:
     found = parquet_files(data, data.source, base or Path.cwd())
     if found is None:
         return False
-    table = open_table(found, shown(data.source))
+    try:
+        table = open_table(found, shown(data.source))
+    except DataError:  # whoever reads the files into memory tells what is wrong with them
+        return False
     return table.row_bytes * table.num_rows > MEMORY_SHARE * free_memory_bytes()
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from training.data.checks import set_aside_note, too_many_bad
 from training.data.config import DataConfig
+from training.data.quarantine import write_quarantine
 from training.data.split.divide import columns_left_out
 from training.data.stream.survey import MAX_CLASSES, Survey
 from training.data.table import Schema, infer_schema
@@ -37,11 +38,14 @@ def refuse_impossible(data: DataConfig) -> None:
 
 
 def judge_survey(survey: Survey, data: DataConfig, quarantine: Path | None) -> tuple[dict[str, int], list[str]]:
-    """Counts of rows by what happened to them, and what a person should know.
+    """Counts of rows by what happened to them, and what a person should know; bad rows are written down.
 
     Raises:
         DataError: too many bad rows or missing values.
+        StorageError: the file cannot be written.
     """
+    if quarantine is not None:
+        write_quarantine(quarantine, survey.bad)
     counts = {"read": survey.num_read, "bad": len(survey.bad_ids)}
     if counts["bad"] > data.checks.max_bad_fraction * counts["read"]:
         raise too_many_bad(counts, survey.bad, data, quarantine)

@@ -5,8 +5,7 @@ from pathlib import Path
 from training.data.config import DataConfig
 from training.data.held_out import require_held_out_fits
 from training.data.leaks import find_leaks, settle_leaks
-from training.data.prepared import Facts, Part, Prepared
-from training.data.quarantine import write_quarantine
+from training.data.prepared import Facts, Part, Prepared, told
 from training.data.sources.pii import privacy_of
 from training.data.stream.choose import free_memory_bytes
 from training.data.stream.judge import (
@@ -46,8 +45,6 @@ def prepare_stream(data: DataConfig, base: Path | None = None, quarantine: Path 
     refuse_impossible(data)
     main = survey_source(data, base)
     data, survey = main.reader.data, main.survey
-    if quarantine is not None:
-        write_quarantine(quarantine, survey.bad)
     counts, notes = judge_survey(survey, data, quarantine)
     require_parts(survey, {"train": 1, "validation": 2, "test": 0 if data.test else 2})
     sample = survey.kept[TRAIN].rows
@@ -56,7 +53,8 @@ def prepare_stream(data: DataConfig, base: Path | None = None, quarantine: Path 
     test = main
     if data.test is not None:
         test = survey_test(main, schema, base)
-        judge_survey(test.survey, data, quarantine=None)
+        of_test = quarantine.with_name(f"{quarantine.stem}_test{quarantine.suffix}") if quarantine else None
+        judge_survey(test.survey, data, of_test)
         require_parts(test.survey, {"test": 1})
         require_held_out_fits(test.survey.kept[TEST].rows, schema, data)
     rows = _training_rows(main, schema)
@@ -118,7 +116,7 @@ def _require_memory(train: StreamPart, num_rows: int) -> None:
 
 def _facts(main: Surveyed, test: Surveyed, encoding: Encoding) -> Facts:
     is_regression, moments = encoding.schema.task == "regression", main.survey.moments
-    told = [f"{source.facts.digest} {source.facts.order}" for source in ([main] if test is main else [main, test])]
+    digests = [f"{source.facts.digest} {source.facts.order}" for source in ([main] if test is main else [main, test])]
     return Facts(
         task=encoding.schema.task,
         labels=encoding.schema.labels,
@@ -126,5 +124,6 @@ def _facts(main: Surveyed, test: Surveyed, encoding: Encoding) -> Facts:
         transforms=encoding.transforms,
         target_mean=moments.mean if is_regression else 0.0,
         target_scale=moments.deviation if is_regression else 1.0,
-        fingerprint=hex_digest("stream", *told),
+        fingerprint=hex_digest("stream", *digests),
+        sources=told([main.facts] if test is main else [main.facts, test.facts]),
     )

@@ -119,7 +119,8 @@ def _survey(reader: RowReader, split: SplitRule, keeping: Keeping) -> Survey:
             waiting = [merged(waiting)]
         if num_bad > max(MAX_BAD_ROWS, reader.data.checks.max_bad_fraction * num_rows):
             break
-    return merged(waiting)
+    survey = merged(waiting)
+    return replace(survey, bad=survey.bad.sort_by([("source", "ascending"), ("row", "ascending")]))
 
 
 def _time_borders(reader: RowReader, split: SplitRule) -> tuple[tuple[float, int], ...]:

@@ -69,9 +69,15 @@ def fit_rows(rows: TrainingRows, schema: Schema, data: DataConfig, hash_key_chec
 
 
 def on_ray(table: StreamTable) -> bool:
-    """Whether a table is large enough for Ray, and this process has one. Where Ray was never imported, it has none."""
-    runs = "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
-    return runs and table.row_bytes * table.num_rows >= RAY_WORTH_BYTES
+    """Whether a table is large enough for Ray, and this process may ask it for CPUs.
+
+    Where Ray was never imported, there is none. An actor does not ask: trials of a search hold all CPUs, and would
+    wait for each other.
+    """
+    if table.row_bytes * table.num_rows < RAY_WORTH_BYTES or "ray" not in sys.modules:
+        return False
+    ray = sys.modules["ray"]
+    return bool(ray.is_initialized()) and ray.get_runtime_context().get_actor_id() is None
 
 
 def _get(reference: Any) -> Any:

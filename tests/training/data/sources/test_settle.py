@@ -109,9 +109,13 @@ def test_dates_of_typed_text_become_dates_and_zones_become_utc(tmp_path: Path) -
     assert read.column("zoned")[1].as_py().hour == 8
 
 
-def test_two_formats_that_share_a_column_are_text_or_an_error_where_dates_are_declared(tmp_path: Path) -> None:
+def test_two_formats_that_share_a_column_are_an_error_unless_they_are_declared_names(tmp_path: Path) -> None:
     path = column(tmp_path, ["2021-02-28", "28.02.2021"] * 20)
-    assert read_table(config(path)).schema.field("a").type == pa.string()
+    with pytest.raises(
+        DataError, match=r"a looks like dates in more than one format: 50.0% .*'28\.02\.2021', the first"
+    ):
+        read_sources(config(path))
+    assert read_table(config(path, columns={"a": "categorical"})).schema.field("a").type == pa.string()
     with pytest.raises(DataError, match=r"only 50.0% of its values are dates written as ISO 8601.*'28\.02\.2021'"):
         read_sources(config(path, columns={"a": "date"}))
     with pytest.raises(DataError, match=r"written as %d\.%m\.%Y; .* such as '2021-02-28', the first in row 0"):

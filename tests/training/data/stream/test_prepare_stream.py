@@ -174,7 +174,7 @@ def test_a_separate_test_source(tmp_path: Path) -> None:
     test = write_one(tmp_path / "test.parquet", tables.rows(50, seed=9))
     prepared = prepare_stream(tables.config(folder, test=str(test)))
     assert (len(prepared.test), [facts.name for facts in prepared.sources]) == (50, ["source", "test"])
-    odd = tables.rows(50).set_column(5, "y", pa.array(["maybe"] * 50))
+    odd = tables.rows(50).set_column(5, "y", pa.array(["maybe", "yes"] * 25))
     with pytest.raises(DataError, match=r"classes that data\.source lacks: 'maybe'"):
         prepare_stream(tables.config(folder, test=str(write_one(tmp_path / "odd.parquet", odd))))
 
