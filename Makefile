@@ -37,7 +37,8 @@ format: $(INSTALLED) ## rewrite the files in the house format, and fix what ruff
 	@$(BIN)/ruff format $(wildcard $(CODE))
 	@$(BIN)/ruff check --fix $(wildcard $(CODE))
 
-benchmarks: $(INSTALLED) ## peers side by side: serving, then search
+benchmarks: $(INSTALLED) ## peers side by side: loading, serving, search
+	@$(BIN)/python -m benchmarks.loader $(ARGS)
 	@$(BIN)/python -m benchmarks.serve $(ARGS)
 	@$(BIN)/python -m benchmarks.search $(ARGS)
 

@@ -19,6 +19,7 @@ from serving.config import attach_environment
 from serving.registry import CHAMPION, Registry, Release
 from training import pipeline
 from training.config import Experiment
+from training.data.changes import files_changed
 from training.data.stream.choose import should_stream
 from training.errors import ConfigError
 from training.package.manifest import EXPERIMENT_FILE, Manifest
@@ -57,7 +58,7 @@ class Place:
         """The run's folder, open and ours alone, and a Ray to work on. The folder first: it fails sooner."""
         code_path = str(self.code_folder.resolve())
         with working(experiment, progress, command, code_path, self.accepts_changed_data) as work:
-            if not work.run.journal.last("data") and not should_stream(experiment.data):
+            if work.must_read and not should_stream(experiment.data):
                 # A table that cannot be used is then said at once, not after Ray's start. A stream is surveyed by it.
                 _ = work.prepared
             with self.session() as session:
@@ -124,13 +125,14 @@ def run(experiment: Experiment, progress: Progress, place: Place, keep_serving: 
 
 
 def is_finished(folder: RunFolder, experiment: Experiment) -> bool:
-    """True when exactly this experiment went the whole way in this folder."""
+    """True when exactly this experiment went the whole way in this folder, on the files that are there now."""
     newest = [
         event["event"] for event in folder.journal.events() if event["event"] in ("started", "served", "finished")
     ]
     if newest[-2:] != ["served", "finished"] or not folder.experiment_file.exists():
         return False
-    return bool(folder.experiment_file.read_text() == to_yaml(experiment))
+    same = folder.experiment_file.read_text() == to_yaml(experiment)
+    return same and not files_changed((folder.journal.last("data") or {}).get("sources", []), experiment.data)
 
 
 def register(work: Work, manifest: Manifest) -> Release:

@@ -18,6 +18,7 @@ from training.compress.compress import compress as compress_model
 from training.compress.machine import describe_machine
 from training.config import Experiment
 from training.config_file import apply_overrides
+from training.data.changes import files_changed
 from training.data.fingerprint import differences
 from training.data.prepare import prepare
 from training.data.prepared import Facts, Prepared
@@ -52,6 +53,12 @@ class Work:
     accepts_changed_data: bool = False
     started_at: float = field(default_factory=time.time)
 
+    @property
+    def must_read(self) -> bool:
+        """Whether the data is to be read before anything else: it was not yet, or its files are not those of before."""
+        earlier = self.run.journal.last("data")
+        return earlier is None or files_changed(earlier.get("sources", []), self.experiment.data)
+
     @cached_property
     def prepared(self) -> Prepared:
         """The data, read once a process; recorded, and compared with what the run began on."""
@@ -62,11 +69,13 @@ class Work:
             self.progress.note(note)
         require_suitable(self.experiment.train, prepared.facts, prepared.validation.target)
         earlier = list(self.run.journal.events("data"))
-        if earlier and earlier[-1]["fingerprint"] == prepared.facts.fingerprint:
-            return prepared.accepting(event["fingerprint"] for event in earlier)
-        if earlier:
+        is_other = bool(earlier) and earlier[-1]["fingerprint"] != prepared.facts.fingerprint
+        if is_other:
             self._judge_change(earlier[-1], prepared)
-        record_data(self.run, prepared)
+        if (
+            is_other or self.must_read
+        ):  # the same rows may have been written again, and are then known by their new files
+            record_data(self.run, prepared)
         return prepared.accepting(event["fingerprint"] for event in earlier)
 
     def _judge_change(self, earlier: dict[str, Any], prepared: Prepared) -> None:
@@ -280,7 +289,8 @@ def record_data(run: RunFolder, prepared: Prepared) -> None:
         "sources": [asdict(source) for source in prepared.sources], "counts": dict(prepared.counts),
         "notes": list(prepared.notes),
     }  # fmt: skip
-    run.write_json("data.json", known | {"inputs": [spec.model_dump(mode="json") for spec in facts.inputs]})
+    details = {"inputs": [spec.model_dump(mode="json") for spec in facts.inputs], "split_rule": prepared.split_rule}
+    run.write_json("data.json", known | details)
     run.journal.append("data", **known, num_features=sum(len(spec.columns) or 1 for spec in facts.inputs))
 
 

@@ -136,7 +136,7 @@ def test_a_changed_table_is_refused_with_what_changed(journey: Journey) -> None:
     before = journey.table.read_text()
     journey.table.write_text(before + "3.1,1.2,red,someone@example.org,1,daisy\n")
     try:
-        refused = manta("compress", journey.config, cwd=journey.folder)
+        refused = manta("run", journey.config, cwd=journey.folder)  # also where it is finished
         assert refused.returncode == 3
         for word in ("changed since this run began", "240 rows before, 241 now", "--accept-changed-data"):
             assert word in refused.stderr, refused.stderr

@@ -72,3 +72,16 @@ def test_rows_in_another_order_are_other_data_unless_they_are_divided_by_a_hash(
     with pytest.raises(StorageError, match="another order"):
         work_on(tmp_path)
     work_on(by_hash, split={"kind": "hash"})
+
+
+def test_a_file_written_again_with_the_same_rows_is_looked_at_and_gone_on_with(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", 100)
+    work = work_on(tmp_path)
+    assert not work.must_read
+    write_rows(tmp_path / "rows.csv", 100)
+    assert work.must_read
+    again = work_on(tmp_path)
+    assert again.prepared.facts.fingerprint == work.prepared.facts.fingerprint
+    assert not again.must_read
+    (tmp_path / "rows.csv").unlink()
+    assert not work.must_read  # a finished run may outlive its data

@@ -132,6 +132,8 @@ def _next_steps(bad: pa.Table, data: DataConfig, share: float) -> str:
     steps = ["correct the source"]
     if rounded_up(share) < 1:
         steps.append(f"leave these rows out with data.checks.max_bad_fraction: {rounded_up(share)}")
+    if any(row["reason"].endswith("instead of 1") for row in bad.slice(0, 100).to_pylist()):
+        steps.append("say with data.delimiter what separates the fields")
     of_type = [
         row["column"] for row in bad.group_by(["column", "reason"]).aggregate([]).to_pylist()
         if row["reason"].startswith(("is no ", "is a date in")) and row["column"] not in data.checks.columns

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -78,6 +78,17 @@ class Prepared:
         return replace(self, facts=replace(self.facts, accepts=tuple(dict.fromkeys(fingerprints))))
 
     def save_split(self, path: Path) -> None:
-        """One row of the file for each row of the data: `row`, `part`, and `source` (main or test)."""
+        """One row of the file for each row of the data: `row`, `part`, and `source` (main or test).
+
+        Nothing for a stream: `split_rule` says which part a row belongs to.
+        """
         if self.split is not None:
             self.split.save(path, self.rows, self.test_source_rows)
+
+    @property
+    def split_rule(self) -> dict[str, Any]:
+        """How the rows of a stream find their part; empty where `split` lists them."""
+        if isinstance(self.train, Part):
+            return {}
+        rule = self.train.rows.split
+        return {**rule.config.model_dump(mode="json"), "borders": [list(border) for border in rule.borders]}

@@ -3,6 +3,8 @@
 from training.data.config import CategoricalConfig
 from training.data.counts import Counts
 
+NAMES_ROWS = 0.5  # distinct values, as a share of the rows, from which a column names them
+MIN_ROWS = 50  # of a smaller table nothing is said
 MAX_UNKNOWN = 0.5  # share of the rows that may share the code of unknown values
 
 
@@ -26,6 +28,11 @@ def rare_note(name: str, counts: Counts, config: CategoricalConfig) -> str:
         return (
             f"{name}: {_distinct(counts)} distinct values; {num_unknown:,} of {num_rows:,} rows share the code of "
             f"unknown values ({_why(config)})"
+        )
+    if num_rows >= MIN_ROWS and counts.table.num_rows > NAMES_ROWS * num_rows:
+        return (
+            f"{name}: {_distinct(counts)} distinct values in {num_rows:,} rows: it names rows, not "
+            f"kinds of them, and other rows will have other values; data.ignore: [{name}] leaves it out"
         )
     return ""
 

@@ -38,6 +38,14 @@ def test_a_separate_test_source_with_other_spelling(tmp_path: Path) -> None:
         prepare(data)
 
 
+def test_a_separate_test_source_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,y\n" + "1,u\n2,v\n3,u\n4,v\n" * 20)
+    (tmp_path / "b.csv").write_text("a,y\nx,u\nz,v\n")
+    data = DataConfig(source=str(tmp_path / "a.csv"), test=str(tmp_path / "b.csv"), target="y")
+    with pytest.raises(DataError, match=r"data\.test .*b\.csv, read as data\.source was: [^$]*a: declared numeric"):
+        prepare(data)
+
+
 def test_images_need_as_many_columns_as_pixels() -> None:
     prepared = prepare(DataConfig(source="sklearn:digits", target="target", image_shape=(1, 8, 8)))
     assert prepared.train.tensors["image"].shape[1:] == (1, 8, 8)

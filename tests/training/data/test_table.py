@@ -27,8 +27,8 @@ def test_kinds_are_inferred_and_can_be_declared() -> None:
 
 
 def test_the_path_beside_an_image_is_no_feature_unless_it_is_declared_one() -> None:
-    rows = table(image=[png(2)] * 6, path=[f"u/{i}.png" for i in range(6)])
-    shape = {"image_shape": [3, 2, 2]}
+    rows = table(image=[png(2, (4, 4))] * 6, path=[f"u/{i}.png" for i in range(6)])
+    shape = {"image_shape": [3, 4, 4]}
     assert infer_schema(rows, config(**shape)).features == {"a": "numeric", "image": "image"}
     declared = infer_schema(rows, config(**shape, columns={"path": "categorical"})).features
     assert declared["path"] == "categorical"

@@ -121,6 +121,13 @@ def test_bad_csv_says_what_is_wrong(tmp_path: Path, content: bytes, said: str) -
     assert "bad.csv" in str(error.value)
 
 
+@pytest.mark.parametrize(("written", "said"), [("cp1252", "-f windows-1252 "), ("utf-16", "-f utf-16 ")])
+def test_another_encoding_is_told_with_what_turns_it(tmp_path: Path, written: str, said: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_table(config(write(tmp_path, "a,y\n5 \u20ac,u\n".encode(written))))
+    assert said in error.value.hint
+
+
 def test_bytes_that_are_not_utf8_in_a_declared_column_are_found_too(tmp_path: Path) -> None:
     path = write(tmp_path, b"a,y\n1,u\n\xe9,v\n")
     with pytest.raises(DataError, match=r"row 1 \(the first is 0\) holds the byte 0xe9, at offset 8"):

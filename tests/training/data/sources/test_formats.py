@@ -125,11 +125,22 @@ def test_mixed_values_in_different_files_are_settled_together(tmp_path: Path) ->
     assert bad(raw)[0][:3] == ("1.jsonl", 0, "a")
 
 
+def test_a_json_file_is_read_as_lines_where_it_is_named_and_left_alone_beside_data(tmp_path: Path) -> None:
+    write_lines(TABLE, tmp_path / "t.json")
+    assert read_table(config(tmp_path / "t.json")).column("n").to_pylist() == [1, None, 3]
+    (tmp_path / "t.csv").write_text("n,y\n7,u\n")
+    assert read_table(config(tmp_path)).column("n").to_pylist() == [7]
+    (tmp_path / "t.json").write_text(json.dumps(ROWS))
+    with pytest.raises(DataError, match=r"t\.json holds no JSON object: line 0 holds no object"):
+        read_table(config(tmp_path / "t.json"))
+
+
 def test_lines_that_are_no_objects_are_bad_rows(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"a": 1}\n\n{"a": 2,}\n[1]\n{"a": 3, "a": 4}\n{"a": 5}\n')
     raw = read_sources(config(tmp_path / "t.jsonl"))
     assert raw.table.column("a").to_pylist() == [1, 5]
     assert raw.rows.tolist() == [0, 4]
+    assert bad(raw)[0][-1] == '{"a": 2,}'
     assert [(row, reason.partition(":")[0]) for _, row, _, reason, _ in bad(raw)] == [
         (1, "is not JSON"),
         (2, "holds no object of column names and values"),
