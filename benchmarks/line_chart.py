@@ -47,8 +47,10 @@ def write_chart(
     ]
     guided = [place(point) for point in _guide(next(iter(lines.values()))[0], axis_x, axis_y)]
     parts.append(_stroke(guided, INK, 'stroke-dasharray="3 5"'))
-    for number, points in enumerate(lines.values()):
-        parts += _line([place(point) for point in points], [y for _, y in points], number)
+    highest = max(points[-1][1] for points in lines.values())
+    for colour, points in zip(COLOURS, lines.values(), strict=False):
+        below = -10 if points[-1][1] == highest else 20  # neighbours would write over each other
+        parts += _line([place(point) for point in points], [y for _, y in points], colour, below)
     ends = {name: place(points[-1])[1] for name, points in lines.items()}
     parts += _names(ends | {guide: guided[-1][1]}, dict(zip(ends, COLOURS, strict=False)))
     path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")
@@ -80,8 +82,7 @@ def _guide(start: Point, axis_x: Point, axis_y: Point) -> list[Point]:
     return [start, (start[0] * reach, start[1] * reach)]
 
 
-def _line(places: list[Point], values: list[float], number: int) -> list[str]:
-    colour, below = COLOURS[number], 20 if number % 2 else -10  # neighbours would write over each other
+def _line(places: list[Point], values: list[float], colour: str, below: int) -> list[str]:
     parts = [_stroke(places, colour, 'stroke-width="2.5" stroke-linejoin="round"')]
     for (x, y), value in zip(places, values, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')

@@ -154,6 +154,14 @@ class AshaConfig(StrictModel):
     reduction_factor: float = Field(default=3.0, gt=1, description="about 1 in this many trials survives each rung")
 
 
+# Trials are judged by one set of rows, told apart by one set of labels, and cost as much as each other.
+SAME_IN_ALL_TRIALS = (
+    "train.workers", "train.epochs", "train.device", "train.imbalance.threshold",
+    "data.source", "data.test", "data.join", "data.target", "data.task", "data.split", "data.sample", "data.checks",
+    "data.pii", "data.rename_labels", "data.positive_label",
+)  # fmt: skip
+
+
 class SearchConfig(StrictModel):
     """What to try, and how long."""
 
@@ -188,7 +196,7 @@ class SearchConfig(StrictModel):
         for key in space:
             if key.split(".")[0] not in ("data", "model", "train"):
                 raise ValueError(f"{key} cannot be searched; keys start with data., model. or train.")
-            if key in ("train.workers", "train.epochs", "train.device", "data.source", "data.test", "data.target"):
+            if any(f"{key}.".startswith(f"{fixed}.") for fixed in SAME_IN_ALL_TRIALS):
                 raise ValueError(f"{key} cannot be searched: trials would not be comparable")
         return space
 

@@ -59,6 +59,8 @@ def _gap(points: Sequence[Point], metric: str, mode: Mode) -> str:
     if share < SMALL:
         verdict = "small: little of the error is variance"
     bounds = f" ({spread_text(last.gap)})" if last.gap.low is not None else ""
+    if last.gap.low is not None and last.gap.high is not None and last.gap.low <= 0 < last.gap.high and share >= SMALL:
+        verdict = "too uncertain to read, more --repeats would tell"
     before = f", {number(first.gap.mean)} at {first.num_rows:,} rows" if len(points) > 1 else ""
     return (
         f"Gap: on all {last.num_rows:,} rows {metric} is {number(last.train.mean)} in training and "
@@ -95,7 +97,7 @@ def _slope(points: Sequence[Point], law: PowerLaw | None, metric: str, mode: Mod
     if share < LITTLE:
         worth = "more rows bring hardly anything"
     if law.gain_low <= 0:
-        worth += ", and it may be nothing"
+        worth = "the measurements do not tell whether more rows bring anything"
     return f"{begin} {better} {metric} by {number(law.gain)} {bounds}, {share:.1%} of the error: {worth}."
 
 

@@ -69,7 +69,8 @@ class TrialActor(tune.Trainable):
         experiment = apply_overrides(self._base, self._params)
         facts, train, validation = self._data
         if any(key.startswith("data.") for key in self._params):
-            prepared = prepare(experiment.data, self._data_base)  # Tune has moved this process to a folder of its own
+            # Tune has moved this process to a folder of its own, so relative paths need their base.
+            prepared = prepare(experiment.data, self._data_base, code_path=self._code_path)
             facts, train, validation = prepared.facts, prepared.train, prepared.validation
         session = PlainSession(device=self._device)
         inputs = ModelInputs.of(facts.transforms, facts.num_outputs)

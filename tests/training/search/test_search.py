@@ -110,7 +110,9 @@ def test_data_settings_can_be_searched_from_a_relative_source(
     (tmp_path / "t.csv").write_text("a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
     monkeypatch.chdir(tmp_path)
     data = {"source": "t.csv", "target": "y"}
-    wanted = experiment(tmp_path, "relative", 2, {"data.split.seed": {"choice": [0, 1]}}, data=data)
+    wanted = experiment(
+        tmp_path, "relative", 2, {"data.features.numeric.scale": {"choice": ["standard", "robust"]}}, data=data
+    )
     assert run(wanted).num_failed == 0
 
 
