@@ -129,5 +129,7 @@ def _image(index: int, value: Any, spec: InputSpec) -> np.ndarray:
     where = f"record {index}: {spec.name!r}"
     if spec.is_file and isinstance(value, str):
         return read_images(where, [value], spec)[0]
+    if spec.is_file and not isinstance(value, list):
+        raise BadInput(f"{where} is {json_kind(value)}, expected an image file in base64, or a list of pixels")
     pixels = number_values(where, flatten(where, spec.shape, value))
     return _without_gaps(pixels, spec).reshape(spec.shape)

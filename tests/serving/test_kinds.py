@@ -127,7 +127,7 @@ def changed(model: Model, **values: Any) -> dict[str, Any]:
         ({"title": ["a"]}, "column 'title': element 1 is a list, expected text or null"),
         ({"photo": "no base64"}, "column 'photo': element 1 is not base64"),
         ({"photo": base64.b64encode(b"GIF89a").decode()}, "column 'photo': element 1 is not an image that can be read"),
-        ({"photo": None}, "record 1: 'photo' is null, expected a list"),
+        ({"photo": None}, "record 1: 'photo' is null, expected an image file in base64"),
         ({"photo": [1, 2]}, "record 1: 'photo': shape [3, 6, 5] takes 90 values, there are 2"),
     ],
 )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.data.column_checks import as_numbers, is_number, is_text, missing_rows
-from training.data.config import ColumnKind
+from training.data.column_config import ColumnKind
 from training.data.fingerprint import logical_type, row_hashes
 
 NUM_TOP = 3

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from training.data.config import ColumnKind, DataConfig
+from training.data.column_config import ColumnKind
+from training.data.config import DataConfig
 from training.data.counts import Counts
 from training.data.rare import rare_note, rare_problem
 from training.package.columns import date_column

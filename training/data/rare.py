@@ -1,6 +1,6 @@
 """Columns of categories that are too many to learn from."""
 
-from training.data.config import CategoricalConfig
+from training.data.column_config import CategoricalConfig
 from training.data.counts import Counts
 
 NAMES_ROWS = 0.5  # distinct values, as a share of the rows, from which a column names them

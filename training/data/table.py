@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from training.data.config import ColumnKind, DataConfig
+from training.data.column_config import ColumnKind
+from training.data.config import DataConfig
 from training.data.kinds import kind_of, many_values
 from training.errors import DataError
 from training.package.images import is_encoded

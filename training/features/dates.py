@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.config import DateConfig
+from training.data.column_config import DateConfig
 from training.errors import DataError
 from training.features.moments import Moments
 from training.features.numeric import MIN_SCALE

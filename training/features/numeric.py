@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from training.data.config import NumericConfig
+from training.data.column_config import NumericConfig
 from training.errors import DataError
 from training.features.moments import Moments
 from training.features.sketch import CAPACITY, QuantileSketch

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from training.data.config import CategoricalConfig, TextConfig
+from training.data.column_config import CategoricalConfig, TextConfig
 from training.data.counts import Counts
 from training.errors import DataError
 from training.package.fitted import MISSING_CODE, UNKNOWN_CODE, CategoricalTransform, TextTransform

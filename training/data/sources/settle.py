@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from training.data.config import DateColumn
+from training.data.column_config import DateColumn
 from training.data.sources.as_dates import check_format, read_dates
 from training.data.sources.as_numbers import number_mask, to_numbers
 from training.data.sources.draft import Draft, How, as_mask, is_text
