@@ -59,7 +59,7 @@ def run(copy: Path, *command: str) -> str:
 @pytest.mark.slow
 @pytest.mark.own_cluster
 def test_readme_blocks_run_in_order(copy: Path) -> None:
-    first, local, job, http = blocks("sh")
+    first, local, curve, evaluate, job, http = blocks("sh")
     (python,) = blocks("python")
     said = run(copy, "bash", "-c", PREAMBLE + first)
     score = re.search(r"test/accuracy\s+(\d\.\d+)", said)
@@ -67,6 +67,9 @@ def test_readme_blocks_run_in_order(copy: Path) -> None:
     assert float(score[1]) >= 0.97
     assert "finished" in run(copy, "bash", "-c", PREAMBLE + local)
     assert "'label'" in run(copy, sys.executable, "-c", python)
+    said = run(copy, "bash", "-c", PREAMBLE + curve)
+    assert "Gap:" in said or "nothing is wrong" in said, said
+    assert "balanced_accuracy" in run(copy, "bash", "-c", PREAMBLE + evaluate)
     assert "succeeded" in run(copy, "bash", "-c", PREAMBLE + job)
     assert '"probabilities"' in run(copy, "bash", "-c", PREAMBLE + http)
     deadline = time.monotonic() + 30
