@@ -4,12 +4,13 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -19,6 +20,7 @@ from training.journal import Journal
 
 # A change here makes an earlier result the result of something else. What is left out only says where and how.
 DECIDES_THE_MODEL = ("data", "model", "train", "ensemble", "search")
+DYING_S = 5.0  # a job that was stopped is called so by Ray while its process still ends
 WITHOUT_EFFECT = {
     "train": ("workers", "cpus_per_worker", "device", "max_failures", "checkpoint_every_epochs"),
     "search": ("trials", "concurrency", "max_failures_per_trial"),  # more trials extend a search
@@ -77,13 +79,14 @@ class RunFolder:
         """Hold the folder: two drivers on one run would train over each other. A dead holder's lock is gone with it."""
         check_writable(self.path)
         with (self.path / lock).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StorageError(
-                    f"another process is working on the run in {self.path}",
-                    "wait for it, or give this one a name of its own: --set name=...",
-                ) from None
+            deadline = time.monotonic() + DYING_S
+            while not _take(file):
+                if time.monotonic() > deadline:
+                    raise StorageError(
+                        f"another process is working on the run in {self.path}",
+                        "wait for it, or give this one a name of its own: --set name=...",
+                    )
+                time.sleep(0.1)
             yield
 
     def _refuse_other(self, experiment: Experiment) -> None:
@@ -99,6 +102,14 @@ class RunFolder:
     def write_json(self, name: str, value: Any) -> None:
         """Write one file whole or not at all."""
         write_text(self.path / name, json.dumps(value, indent=2))
+
+
+def _take(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def storage_root(storage: str) -> Path:
