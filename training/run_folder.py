@@ -20,7 +20,7 @@ from training.journal import Journal
 
 # A change here makes an earlier result the result of something else. What is left out only says where and how.
 DECIDES_THE_MODEL = ("data", "model", "train", "ensemble", "search")
-DYING_S = 5.0  # a job that was stopped is called so by Ray while its process still ends
+DYING_S = 15.0  # a job that was stopped is called so by Ray while its process still ends
 WITHOUT_EFFECT = {
     "train": ("workers", "cpus_per_worker", "device", "max_failures", "checkpoint_every_epochs"),
     "search": ("trials", "concurrency", "max_failures_per_trial"),  # more trials extend a search
