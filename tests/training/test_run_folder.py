@@ -23,7 +23,8 @@ def test_another_experiment_in_the_same_folder_is_refused_with_what_differs(tmp_
         RunFolder.of(first).open(experiment(tmp_path, train={"peak_lr": 0.1}))
 
 
-def test_two_processes_on_one_run(tmp_path: Path) -> None:
+def test_two_processes_on_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.run_folder.DYING_S", 0.2)
     run = RunFolder.of(experiment(tmp_path))
     with run.alone(), pytest.raises(StorageError, match="another process"), run.alone():
         pass
