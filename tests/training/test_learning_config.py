@@ -51,11 +51,13 @@ def test_what_needs_all_rows_is_not_asked_of_a_stream(settings: dict[str, Any], 
 
 
 def test_a_stream_takes_the_other_methods() -> None:
-    experiment(
+    taken = experiment(
         {"loading": "stream"},
         ensemble={"members": 3, "balanced": False},
         train={"imbalance": {"class_weights": "balanced", "threshold": "mcc"}, "augment": {"mixup": 0.2}},
     )
+    assert taken.data.loading == "stream"
+    assert taken.train.imbalance.threshold == "mcc"
 
 
 def test_methods_may_be_combined() -> None:
