@@ -38,7 +38,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks import adult_like
 from benchmarks.loader_memory import measure_memory
 from benchmarks.prepare import ADULT_COLUMNS
-from training.config import TrainConfig
 from training.data.batches import LoaderState
 from training.data.config import DataConfig
 from training.data.loading import open_loader
@@ -46,6 +45,7 @@ from training.data.memory import Rows, contiguous
 from training.data.prepare import prepare
 from training.data.prepared import Part
 from training.session import PlainSession
+from training.train_config import TrainConfig
 
 BATCH_ROWS = 1024
 SHUFFLE_ROWS = 10 * BATCH_ROWS

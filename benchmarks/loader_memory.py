@@ -16,12 +16,12 @@ import ray
 import torch
 from ray._private.internal_api import node_stats
 
-from training.config import TrainConfig
 from training.data.batches import LoaderState
 from training.data.loading import open_loader
 from training.data.memory import contiguous
 from training.data.prepared import Part
 from training.session import PlainSession
+from training.train_config import TrainConfig
 
 BATCH_ROWS = 1024
 NUM_EPOCHS = 3

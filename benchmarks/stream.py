@@ -28,13 +28,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.config import TrainConfig
 from training.data.batches import LoaderState
 from training.data.config import DataConfig
 from training.data.loading import open_loader
 from training.data.prepare import prepare
 from training.data.stream.prepare import prepare_stream
 from training.session import PlainSession
+from training.train_config import TrainConfig
 
 NUM_COLUMNS = 32
 GROUP_ROWS = 50_000

@@ -1,150 +1,24 @@
 """The experiment: what a person writes. Importable without torch or ray, so `manta check` answers at once.
 
-Every default stands here and nowhere else; `manta check --explain` prints this file as a table.
+Every default stands here and in the files of its parts, and nowhere else; `manta check --explain` prints them as a
+table.
 """
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from training.data.config import DataConfig
-from training.learning_config import AugmentConfig, EnsembleConfig, ImbalanceConfig, LossConfig
+from training.learning_config import EnsembleConfig
 from training.metric_names import METRIC_MODES
+from training.model_config import ConvNetConfig, MlpConfig, ModelConfig
 from training.package.serve_config import ServeConfig
 from training.package.shapes import StrictModel
 from training.search.space import Dimension
+from training.train_config import TrainConfig
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # safe as a folder, in a URL and as a Ray name
-
-
-class MlpConfig(StrictModel):
-    """A multilayer perceptron; categorical columns enter through embeddings."""
-
-    kind: Literal["mlp"] = Field(default="mlp", description="mlp, convnet, or give `target` for your own class")
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(128, 128), description="width of each hidden layer"
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of hidden units silenced in training")
-    max_embedding_dim: int = Field(default=16, ge=1, description="embedding width at most; few categories get less")
-
-
-class ConvNetConfig(StrictModel):
-    """A small convolutional net; needs data.image_shape."""
-
-    kind: Literal["convnet"] = Field(description="a small convolutional net")
-    channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(16, 32),
-        min_length=1,
-        description="channels of each block; every block after the first halves the image",
-    )
-    hidden: int = Field(default=64, ge=1, description="width of the layer before the output")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of units silenced before the output")
-
-
-class CustomModelConfig(StrictModel):
-    """Your own torch module, by import path."""
-
-    target: str = Field(
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="package.module:Class, importable from the experiment's folder",
-    )
-    args: dict[str, Any] = Field(default={}, description="keyword arguments of the class")
-
-
-def _model_kind(value: Any) -> str:
-    if isinstance(value, CustomModelConfig) or (isinstance(value, dict) and "target" in value):
-        return "custom"
-    return value.get("kind", "mlp") if isinstance(value, dict) else getattr(value, "kind", "mlp")
-
-
-ModelConfig = Annotated[
-    Annotated[MlpConfig, Tag("mlp")]
-    | Annotated[ConvNetConfig, Tag("convnet")]
-    | Annotated[CustomModelConfig, Tag("custom")],
-    Discriminator(_model_kind),
-]
-
-
-class EarlyStopping(StrictModel):
-    """Stop when the validation score no longer improves, and keep the best epoch's weights."""
-
-    patience: int = Field(default=8, ge=1, description="epochs without improvement before stopping")
-    min_delta: float = Field(default=0.0, ge=0, description="smallest change that counts as an improvement")
-
-
-class Workers(StrictModel):
-    """Elastic workers: training shrinks and grows between these as machines come and go."""
-
-    min: int = Field(ge=1, description="fewest workers to train with")
-    max: int = Field(ge=1, description="most workers to train with")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min={self.min} is above max={self.max}; max must be at least {self.min}")
-        return self
-
-
-class TrainConfig(StrictModel):
-    """One training run. Sizes count all workers together unless the name says `worker`."""
-
-    epochs: int = Field(default=30, ge=1, description="passes over the training rows at most")
-    global_batch_size: int = Field(default=128, ge=1, description="rows per optimizer step, all workers together")
-    peak_lr: float = Field(default=3e-3, gt=0, lt=1, description="highest learning rate, reached after warm-up")
-    warmup_fraction: float = Field(
-        default=0.1, ge=0, lt=1, description="share of all steps in which the rate rises; a cosine takes it to 0 after"
-    )
-    weight_decay: float = Field(default=1e-2, ge=0, description="AdamW weight decay")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of a label spread over all classes")
-    loss: LossConfig = Field(default=LossConfig(), description="what training makes small")
-    imbalance: ImbalanceConfig = Field(default=ImbalanceConfig(), description="for classes that are rare")
-    augment: AugmentConfig = Field(default=AugmentConfig(), description="changed copies of the training rows")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
-    seed: int = Field(default=0, ge=0, description="seed of weights, sample order and dropout")
-    early_stopping: EarlyStopping | None = Field(default=EarlyStopping(), description="null trains every epoch")
-    device: Literal["auto", "cpu", "gpu"] = Field(
-        default="auto", description="auto takes GPUs where the cluster has one for every worker"
-    )
-    workers: Annotated[int, Field(ge=1)] | Workers = Field(
-        default=1, description="training processes: a number, or {min, max} for elastic training"
-    )
-    cpus_per_worker: float = Field(default=1.0, gt=0, description="CPUs that Ray reserves for each worker")
-    checkpoint_every_epochs: int = Field(default=1, ge=1, description="epochs between checkpoints")
-    max_failures: int = Field(default=3, ge=0, description="worker crashes survived before the run fails")
-
-    @property
-    def of_classes(self) -> tuple[str, ...]:
-        """Keys that are set and mean nothing to a regression."""
-        plain = ImbalanceConfig()
-        set_keys = {
-            "train.loss.kind": self.loss.kind == "focal",
-            "train.label_smoothing": self.label_smoothing > 0,
-            **{
-                f"train.imbalance.{name}": getattr(self.imbalance, name) != getattr(plain, name)
-                for name in ("class_weights", "sampling", "resample", "threshold")
-            },
-        }
-        return tuple(key for key, is_set in set_keys.items() if is_set)
-
-    @property
-    def min_workers(self) -> int:
-        """Fewest training processes the run can go on with."""
-        return self.workers.min if isinstance(self.workers, Workers) else self.workers
-
-    @property
-    def max_workers(self) -> int:
-        """Most training processes the run uses."""
-        return self.workers.max if isinstance(self.workers, Workers) else self.workers
-
-    @model_validator(mode="after")
-    def _batch_feeds_every_worker(self) -> Self:
-        if self.global_batch_size < self.max_workers:
-            raise ValueError(
-                f"global_batch_size={self.global_batch_size} is below workers={self.max_workers}, so some would "
-                f"have no row; at least {self.max_workers} is needed"
-            )
-        return self
 
 
 class AshaConfig(StrictModel):
@@ -156,7 +30,8 @@ class AshaConfig(StrictModel):
 
 # Trials are judged by one set of rows, told apart by one set of labels, and cost as much as each other.
 SAME_IN_ALL_TRIALS = (
-    "train.workers", "train.epochs", "train.device", "train.imbalance.threshold",
+    "train.workers", "train.epochs", "train.device", "train.imbalance.threshold", "train.checkpoint",
+    "train.max_failures", "train.hang_timeout_s", "train.parallel", "train.deterministic",
     "data.source", "data.test", "data.join", "data.target", "data.task", "data.split", "data.sample", "data.checks",
     "data.pii", "data.rename_labels", "data.positive_label",
 )  # fmt: skip
@@ -211,6 +86,15 @@ class CompressConfig(StrictModel):
     )
 
 
+class TrackConfig(StrictModel):
+    """Where else a training tells its numbers, beside its own record and report."""
+
+    tensorboard: bool = Field(default=True, description="write TensorBoard files into the run's folder")
+    mlflow: str | None = Field(
+        default=None, description="URI of an MLflow server, or of a folder; needs mlflow-skinny to be installed"
+    )
+
+
 class Experiment(StrictModel):
     """One experiment file: data in, served model out."""
 
@@ -223,6 +107,7 @@ class Experiment(StrictModel):
     search: SearchConfig | None = Field(default=None, description="hyperparameter search; without it, one training")
     compress: CompressConfig = Field(default=CompressConfig(), description="compression of the best model")
     serve: ServeConfig = Field(default=ServeConfig(), description="serving over HTTP")
+    track: TrackConfig = Field(default=TrackConfig(), description="TensorBoard and MLflow")
 
     @model_validator(mode="after")
     def _convnet_has_images(self) -> Self:

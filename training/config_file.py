@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.config import CustomModelConfig, Experiment
+from training.config import Experiment
 from training.config_problems import Problem, known_keys, problem_lines, problems_of, unknown_key_text
 from training.config_schema import INDEX, Key, all_keys, matching_key, nearest_key, split_key
 from training.errors import ConfigError
+from training.model_config import CustomModelConfig
 from training.search.space import Choice, Dimension, IntRange, LogRange, Range
 from training.yaml_text import dump_yaml, infinite_numbers, parse_yaml
 

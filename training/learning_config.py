@@ -10,11 +10,22 @@ from training.package.shapes import StrictModel
 class LossConfig(StrictModel):
     """What training makes small."""
 
-    kind: Literal["cross_entropy", "focal"] = Field(
-        default="cross_entropy",
-        description="of a classification; focal: rows that are right already count less (Lin et al. 2017)",
+    kind: Literal["cross_entropy", "focal", "mse", "huber", "quantile"] | None = Field(
+        default=None,
+        description="classes: cross_entropy (of each label by itself where data.task is multilabel; of the next token "
+        "where it is language_modelling) or focal: rows that are right already count less (Lin et al. 2017); "
+        "regression: mse, huber, quantile; null: cross_entropy or mse",
+    )
+    target: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="package.module:function of your own, in place of kind: (output (B, K), target (B,)) -> loss (B,)",
     )
     gamma: float = Field(default=2.0, ge=0, description="focal: how much less; 0 is cross_entropy")
+    delta: float = Field(
+        default=1.0, gt=0, description="huber: error, in scales of the target, from which it is linear"
+    )
+    quantile: float = Field(default=0.5, gt=0, lt=1, description="quantile: which one is predicted; 0.5: the median")
 
 
 class ImbalanceConfig(StrictModel):

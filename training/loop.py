@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from training.augment import Augmenter
-from training.config import TrainConfig
 from training.data.batches import Batch, LoaderState
 from training.data.loading import open_loader
 from training.data.memory import Rows
@@ -27,6 +26,7 @@ from training.metrics import Scores
 from training.models.ensemble import Ensemble
 from training.session import Checkpoint, Session
 from training.suitable import require_suitable
+from training.train_config import TrainConfig
 
 CHECKPOINT_FORMAT = 2  # 1 could not stand in the middle of an epoch
 EVALUATION_BATCH = 4096

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.config import TrainConfig
 from training.data.prepared import Facts
 from training.draws import Use, poisson_1, stream_key
 from training.learning_config import LossConfig
+from training.train_config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Loss:
 def classification_loss(logits_BK: Tensor, target_B: Tensor, loss: LossConfig, label_smoothing: float) -> Tensor:
     """Cross-entropy of each row (B,), or focal loss: Lin et al., Focal Loss for Dense Object Detection, 2017."""
     cross_entropy_B = F.cross_entropy(logits_BK, target_B, reduction="none", label_smoothing=label_smoothing)
-    if loss.kind == "cross_entropy" or loss.gamma == 0:
+    if loss.kind != "focal" or loss.gamma == 0:
         return cross_entropy_B
     log_right_B = F.log_softmax(logits_BK, dim=1).gather(1, target_B[:, None])[:, 0]
     # Of a row that is right beyond float32 nothing is left, and the slope of 0 ** gamma may be infinite.

@@ -22,7 +22,7 @@ from training.journal import Journal
 DECIDES_THE_MODEL = ("data", "model", "train", "ensemble", "search")
 DYING_S = 15.0  # a job that was stopped is called so by Ray while its process still ends
 WITHOUT_EFFECT = {
-    "train": ("workers", "cpus_per_worker", "device", "max_failures", "checkpoint_every_epochs"),
+    "train": ("workers", "cpus_per_worker", "device", "max_failures", "checkpoint", "hang_timeout_s"),
     "search": ("trials", "concurrency", "max_failures_per_trial"),  # more trials extend a search
 }
 

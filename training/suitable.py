@@ -4,10 +4,10 @@ from collections.abc import Iterator, Set
 
 import numpy as np
 
-from training.config import TrainConfig
 from training.data.prepared import Facts
 from training.errors import ConfigError, DataError
 from training.learning_config import AugmentConfig, ImbalanceConfig
+from training.train_config import TrainConfig
 
 _OF_IMAGES = ("flip", "shift", "rotate_degrees", "crop", "erase", "cutmix")
 

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.config import EarlyStopping, MlpConfig, TrainConfig
 from training.data.config import DataConfig
 from training.data.prepare import prepare
 from training.data.prepared import Prepared
 from training.errors import TrainingFailed
 from training.loop import Trainer, learning_rate, run_to_end
+from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model
 from training.session import Checkpoint, PlainSession
+from training.train_config import EarlyStopping, TrainConfig
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.config import TrainConfig
 from training.data.prepared import Facts
 from training.learning_config import LossConfig
 from training.losses import Loss, Wanted, class_weights, classification_loss
 from training.package.transforms import Transforms
+from training.train_config import TrainConfig
 
 LABELS = ("a", "b", "c")
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.config import MlpConfig, TrainConfig
 from training.data.batches import LoaderState
 from training.data.config import DataConfig
 from training.data.prepare import prepare
@@ -17,9 +16,11 @@ from training.data.resample import training_rows
 from training.errors import ConfigError, DataError
 from training.learning_config import EnsembleConfig
 from training.loop import Trainer, run_to_end
+from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model
 from training.session import PlainSession
 from training.suitable import require_suitable
+from training.train_config import TrainConfig
 
 EVERYTHING: dict[str, Any] = {
     "loss": {"kind": "focal"},

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from training.config import TrainConfig
 from training.data.batches import Loader, Pick, sample_order
 from training.data.memory import MemoryLoader, Rows
 from training.data.order import balanced_order
@@ -12,6 +11,7 @@ from training.data.stream.part import StreamPart
 from training.data.stream.windows import Feeder, ThreadFeeder
 from training.errors import ConfigError
 from training.session import Session
+from training.train_config import TrainConfig
 
 
 def open_loader(

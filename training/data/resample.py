@@ -10,13 +10,13 @@ import numpy as np
 from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC, RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
 
-from training.config import TrainConfig
 from training.data.prepared import Facts, Part
 from training.data.smote_table import SmoteTable
 from training.data.stream.part import StreamPart
 from training.errors import ConfigError, DataError
 from training.learning_config import ImbalanceConfig
 from training.package.fitted import Transforms
+from training.train_config import TrainConfig
 
 NEIGHBOURS = 5  # between a row and one of so many of its class the new ones lie, as in Chawla et al., JAIR 16 (2002)
 

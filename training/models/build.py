@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from training.config import ConvNetConfig, CustomModelConfig, MlpConfig
 from training.errors import ConfigError
 from training.learning_config import EnsembleConfig
+from training.model_config import ConvNetConfig, CustomModelConfig, MlpConfig
 from training.models.convnet import ConvNet
 from training.models.ensemble import Ensemble
 from training.models.mlp import Mlp

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from training.config import Experiment, TrainConfig
+from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.prepare import prepare
 from training.data.prepared import Facts, Part
@@ -19,6 +19,7 @@ from training.data.stream.part import StreamPart
 from training.loop import Trainer
 from training.models import ModelInputs, build_model
 from training.session import Checkpoint, PlainSession
+from training.train_config import TrainConfig
 
 CHECKPOINT_EVERY_S = 5.0  # a lost actor or driver costs a trial at most this much work
 TRIAL_KEY = "trial"  # names the trial in Tune's config, beside its hyperparameters

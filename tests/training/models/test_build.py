@@ -8,10 +8,10 @@ import torch
 
 from tests.kinds import config as data_config
 from tests.kinds import table
-from training.config import ConvNetConfig, CustomModelConfig, MlpConfig
 from training.data.table import infer_schema
 from training.errors import ConfigError
 from training.features import fit_transforms
+from training.model_config import ConvNetConfig, CustomModelConfig, MlpConfig
 from training.models import ModelInputs, build_model
 from training.package.transforms import FeatureEncoder, encoder_inputs
 

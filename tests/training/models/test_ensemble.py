@@ -8,8 +8,8 @@ import torch
 
 from training.compress.export import export_onnx
 from training.compress.quantize import quantize_int8, weights_quantized_fraction
-from training.config import MlpConfig
 from training.learning_config import EnsembleConfig
+from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model
 from training.models.ensemble import Ensemble
 from training.package.runtime import VariantRunner

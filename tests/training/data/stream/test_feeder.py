@@ -10,7 +10,7 @@ import ray
 import torch
 
 from tests.training.data.stream import tables
-from training.config import Experiment, MlpConfig
+from training.config import Experiment
 from training.data.batches import LoaderState
 from training.data.memory import Rows
 from training.data.prepared import Part
@@ -23,6 +23,7 @@ from training.data.stream.windows import ThreadFeeder
 from training.errors import ConfigError, DataError
 from training.fit import fit
 from training.loop import Trainer, run_to_end
+from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model
 from training.progress import Silent
 from training.run_folder import RunFolder

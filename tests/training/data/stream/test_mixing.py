@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from tests.training.data.stream import tables
-from training.config import MlpConfig, TrainConfig
 from training.data.batches import LoaderState
 from training.data.stream.part import StreamPart
 from training.data.stream.prepare import prepare_stream
 from training.learning_config import EnsembleConfig
 from training.loop import Trainer
+from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model
 from training.session import PlainSession
+from training.train_config import TrainConfig
 
 SETTINGS = {
     "epochs": 1, "global_batch_size": 100, "augment": {"mixup": 0.4, "noise": 0.1},

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.training.data.stream import tables
-from training.config import MlpConfig, TrainConfig
 from training.data.config import DataConfig
 from training.data.fingerprint import content_digest
 from training.data.prepared import Prepared
@@ -21,8 +20,10 @@ from training.data.stream.windows import Window
 from training.errors import DataError
 from training.features import fit_transforms
 from training.loop import Trainer, run_to_end
+from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model
 from training.session import PlainSession
+from training.train_config import TrainConfig
 
 SPLIT_BY_ID = {"kind": "hash", "by": "id"}
 
