@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cluster.commands import curve, data, endpoint, evaluate, experiment, jobs, machine, runs
+from cluster.commands import curve, data, drill, endpoint, evaluate, experiment, jobs, machine, reproduce, runs
 from cluster.console import Console, Level
 from training.package.errors import UserError
 
@@ -48,12 +48,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     experiment.tune,
     experiment.compress,
     curve.curve,
+    drill.drill,
     endpoint.deploy,
     endpoint.predict,
     endpoint.models,
     evaluate.evaluate,
     runs.report,
     runs.runs,
+    reproduce.reproduce,
     jobs.status,
     jobs.logs,
     jobs.stop,

@@ -10,11 +10,17 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cluster.training_text import Part, TrainingText, fitted
+from cluster.training_view import TrainingView
+from training.event_text import event_text
 from training.package.errors import UserError
-from training.progress import TrialDone
+from training.progress import Live, TrialDone
 
 MAX_EPOCH_LINES = 25  # of a training without a terminal; a job's log is read by people
+LIVE_LINE_S = 30.0  # without a terminal: between lines of a long epoch, and more seldom in a training of hours
+LOG_WIDTH = 100
 NAME_WIDTH = 9
+INDENT = NAME_WIDTH + 1
 
 
 class Level(IntEnum):
@@ -34,6 +40,10 @@ class Console:
         self._live: Progress | None = None
         self._task: TaskID | None = None
         self._counted = Countdown()
+        self._training = TrainingText()
+        self._view: TrainingView | None = None
+        self._has_unsaid_epoch = False
+        self._began = self._spoke = time.monotonic()
 
     def __reduce__(self) -> tuple[type["Console"], tuple[Level]]:
         """Ray pickles callbacks, and with them their console: a copy starts without a live line."""
@@ -68,20 +78,57 @@ class Console:
     def stage(self, name: str, detail: str = "") -> None:
         """A stage of the run begins."""
         self.close()
-        self._counted = Countdown()
+        self._counted, self._training = Countdown(), TrainingText()
+        self._began = self._spoke = time.monotonic()
         self.talk(f"{name:<{NAME_WIDTH}} {detail}".rstrip(), style="bold")
 
     def note(self, text: str) -> None:
         """Something a person should know."""
         self.talk(f"{'':<{NAME_WIDTH}} {text}")
 
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Something of the run's journal, where there are words for it."""
+        if text := event_text(event):
+            self.note(text)
+
     def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
         """An epoch of the final training ended."""
-        left = self._counted.left(epoch, num_epochs)
-        scores = "  ".join(f"{name} {value:.4f}" for name, value in _worth_showing(metrics).items())
-        every = max(1, num_epochs // MAX_EPOCH_LINES)
-        is_shown = epoch % every == 0 or epoch in (1, num_epochs)
-        self._advance(epoch, num_epochs, f"epoch {epoch}/{num_epochs}  {scores}  {left}", is_shown)
+        self._training.hear_epoch(epoch, num_epochs, metrics)
+        left = self._counted.left(epoch, num_epochs, "at most")  # early stopping may end it sooner
+        is_shown = epoch % -(-num_epochs // MAX_EPOCH_LINES) == 0 or epoch == 1
+        self._has_unsaid_epoch = self._shows_live or not is_shown or epoch >= num_epochs
+        if self._shows_live:
+            self._view_of_training().left = left
+        elif not self._has_unsaid_epoch:
+            self._say(self._training.epoch_line(self._training.left() or left))
+        self._spoke = time.monotonic()
+        if epoch >= num_epochs:
+            self.close()
+
+    def live(self, live: Live) -> None:
+        """How the final training goes, about once a second."""
+        if self._training.epoch >= live.num_epochs and not self._has_unsaid_epoch:
+            return  # it ended, and a line of it would only flash
+        self._training.hear(live)
+        if self._shows_live:
+            self._view_of_training()
+            return
+        now = time.monotonic()
+        if now - self._spoke >= max(LIVE_LINE_S, (now - self._began) / LIVE_LINE_S):
+            self._spoke = now
+            self._say(self._training.live_line())
+
+    @property
+    def _shows_live(self) -> bool:
+        return self._rich.is_terminal and self.level > Level.QUIET
+
+    def _view_of_training(self) -> TrainingView:
+        if self._view is None:
+            self._view = TrainingView(self._rich, self._training, INDENT)
+        return self._view
+
+    def _say(self, parts: list[Part]) -> None:
+        self.note(fitted(parts, LOG_WIDTH - INDENT))
 
     def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
         """A trial of the search ended."""
@@ -116,7 +163,13 @@ class Console:
             self.talk(f"{'':<{NAME_WIDTH}} {line}")
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Take the live line away; how the last epoch of a training ended is said in any case."""
+        if self._view is not None:
+            self._view.close()
+            self._view = None
+        if self._has_unsaid_epoch:
+            self._has_unsaid_epoch = False
+            self._say(self._training.epoch_line())
         if self._live is not None:
             self._live.stop()
             self._live, self._task = None, None
@@ -128,7 +181,7 @@ class Countdown:
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
 
-    def left(self, done: float, total: float) -> str:
+    def left(self, done: float, total: float, bound: str = "about") -> str:
         """In words; empty when nothing is left or nothing is known."""
         if self._first is None:
             self._first = (time.monotonic(), done)
@@ -136,7 +189,7 @@ class Countdown:
         if not done_then < done < total:
             return ""
         seconds = (time.monotonic() - began) / (done - done_then) * (total - done)
-        return f"about {duration(seconds)} left"
+        return f"{bound} {duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:
@@ -153,12 +206,6 @@ def table_lines(rows: list[list[str]]) -> list[str]:
     """Rows with their columns aligned; the first row is the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _worth_showing(metrics: Mapping[str, float]) -> dict[str, float]:
-    first = [name for name in ("train/loss", "validation/loss") if name in metrics]
-    scores = [name for name in metrics if name.startswith("validation/") and name not in first]
-    return {name: metrics[name] for name in [*first, *scores[:1]]}
 
 
 def _short(value: Any) -> str:

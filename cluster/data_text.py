@@ -85,10 +85,11 @@ def _target(found: Description) -> str:
     name = next((column.name for column in found.columns if column.use == "target"), "")
     if found.task is None or found.classes is None:
         return f"{name}: {found.task}" if found.task else name
-    num_rows = sum(found.classes.values())
+    of_labels = found.task == "multilabel"  # of which a row has any number
+    num_rows = found.counts["main"]["kept"] if of_labels else sum(found.classes.values())
     shown = [f"{label} {count / num_rows:.1%}" for label, count in list(found.classes.items())[:MAX_CLASSES]]
     more = f" and {len(found.classes) - MAX_CLASSES} more" if len(found.classes) > MAX_CLASSES else ""
-    return f"{name}: {len(found.classes)} classes, {', '.join(shown)}{more}"
+    return f"{name}: {len(found.classes)} {'labels' if of_labels else 'classes'}, {', '.join(shown)}{more}"
 
 
 def _parts(found: Description) -> str:

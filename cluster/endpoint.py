@@ -18,6 +18,7 @@ from serving.client import Client
 from serving.config import start_options
 from serving.predictor import Predictor
 from serving.registry import Registry, Release
+from training.package.answers import numbers_name
 from training.package.serve_config import ServeConfig
 from training.package.transforms import inputs_from_table
 
@@ -112,6 +113,6 @@ def ask(url: str, release: Release, rows_file: Path) -> dict[str, Any]:
 
 def _agreeing(predictor: Predictor, over_http: dict[str, np.ndarray], here: dict[str, np.ndarray]) -> np.ndarray:
     tolerance = predictor.variant.tolerance
-    if predictor.manifest.task == "regression":
-        return np.asarray(np.abs(over_http["prediction"] - here["prediction"]) <= tolerance)
-    return np.asarray(np.abs(over_http["probabilities"] - here["probabilities"]).max(axis=1) <= tolerance)
+    name = numbers_name(predictor.manifest.task)
+    apart = np.abs(over_http[name] - here[name])
+    return np.asarray((apart.max(axis=1) if apart.ndim > 1 else apart) <= tolerance)

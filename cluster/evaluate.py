@@ -20,6 +20,7 @@ from training.data.sources import read_sources
 from training.errors import ConfigError, DataError
 from training.evaluation.evaluate import About, Answered, Evaluation, evaluate
 from training.evaluation.truth import truth_of
+from training.metric_names import QUANTILE_METRICS
 from training.package.drift import shifts
 from training.package.errors import PackageError
 from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, Manifest
@@ -54,11 +55,17 @@ def judge(wanted: Wanted, storage: str) -> Evaluation:
     """
     predictor = Predictor.load(package_of(wanted.model, storage), wanted.variant)
     manifest = predictor.manifest
+    if manifest.task in ("multilabel", "language_modelling"):
+        raise ConfigError(
+            f"{wanted.model} answers {'several labels a row' if manifest.labels else 'how likely texts are'}, which "
+            "`manta evaluate` cannot judge yet",
+            "its held-out scores stand in its model card; `manta predict` answers rows",
+        )
     data = data_config(predictor.package, wanted)
     _require_key(predictor.package, data)
     raw = read_sources(data, source=wanted.data)
     _require_columns(raw.table, manifest, data, wanted.by)
-    truth = truth_of(raw.table, data.target, manifest.labels, data.rename_labels)
+    truth = truth_of(raw.table, data.target_name, manifest.labels, data.rename_labels)
     known = raw.table.take(pa.array(truth.rows))
     inputs = inputs_of_table(known, manifest.inputs)
     outputs = predictor.predict(inputs)
@@ -66,7 +73,7 @@ def judge(wanted: Wanted, storage: str) -> Evaluation:
     reference = reference_of(predictor.package)
     return evaluate(
         Answered(manifest.task, manifest.labels, scores, truth.target_M, manifest.threshold),
-        _about(wanted, predictor, data.target, truth.num_missing, [*raw.notes, *_bad_rows(raw)]),
+        _about(wanted, predictor, data.target_name, truth.num_missing, [*raw.notes, *_bad_rows(raw)]),
         by={name: known.column(name) for name in wanted.by},
         reference=reference,
         input_shifts=shifts(reference, manifest.inputs, inputs, _vocabularies(predictor.package)) if reference else (),
@@ -133,7 +140,7 @@ def data_config(package: Package, wanted: Wanted) -> DataConfig:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{package.folder / EXPERIMENT_FILE}: data.{where}: {first['msg']}") from error
-    if data.target == NO_TARGET:
+    if data.target_name == NO_TARGET:
         raise ConfigError(
             f"{package.folder} has no {EXPERIMENT_FILE}, so it does not say what it predicts", "--target names it"
         )
@@ -196,6 +203,8 @@ def _about(wanted: Wanted, predictor: Predictor, target: str, num_missing: int, 
     manifest, variant = predictor.manifest, predictor.variant
     if reference_of(predictor.package) is None:
         notes.append("the package was written without a reference of its training rows: what moved cannot be said")
+    if (decided := manifest.metric.removeprefix("test/")) in QUANTILE_METRICS:
+        notes.append(f"the model predicts a quantile and was judged by its {decided} loss, which is not computed here")
     return About(
         model=wanted.model,
         name=manifest.name,

@@ -14,11 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from cluster import folds as folds_of
 from cluster import work
 from cluster.console import Console, Level
+from cluster.reproduce import Reproduction, reproduce
 from serving.predictor import Predictor
 from training.config import Experiment
 from training.config_file import apply_overrides, load_experiment
+from training.cross_validation.record import CrossValidation, FoldsPlan
 from training.errors import StorageError
 from training.report.page import write_report
 from training.run_folder import RunFolder
@@ -80,6 +83,21 @@ class LoadedExperiment:
         """The whole way, as `manta run`; a finished run is not done again."""
         with work.run(self.experiment, Console(self.level), self.place):
             return LoadedRun(RunFolder.of(self.experiment))
+
+    def cross_validate(self, folds: int, seeds: int = 1, *, refit: bool = True) -> CrossValidation:
+        """Scores over folds, as `manta train --folds`; what is done is not done again.
+
+        Args:
+            folds: each is held out once; the test part stays out of all of them.
+            seeds: trainings of each fold.
+            refit: whether a model of all rows follows, which is then the run's.
+        """
+        console = Console(self.level)
+        return folds_of.cross_validate(self.experiment, console, self.place, FoldsPlan(folds, seeds), with_refit=refit)
+
+    def reproduce(self, *, keep: bool = False) -> Reproduction:
+        """Train the run's model again and compare, as `manta reproduce`."""
+        return reproduce(RunFolder.of(self.experiment).path, Console(self.level), self.place, keep=keep)
 
     def result(self) -> LoadedRun:
         """The run as it stands. Raises StorageError when it was never started."""

@@ -17,6 +17,7 @@ from serving.protocol.model import records_from_outputs
 from training.data.config import DataConfig
 from training.data.sources import read_table
 from training.errors import ConfigError, DataError
+from training.package.answers import plain
 from training.package.manifest import InputSpec
 
 Answer = dict[str, Any]
@@ -43,7 +44,7 @@ def here(rows: Path, package: Path) -> list[Answer]:
         return predictor.predict_records(read_records(rows))
     table = _read_rows(rows, _data_config(package), predictor.manifest.inputs)
     return [
-        _plain(row)
+        plain(row)
         for row in records_from_outputs(
             predictor.predict(_inputs(table, predictor.manifest.inputs)), predictor.manifest.labels
         )
@@ -65,7 +66,7 @@ def over_http(rows: Path, url: str, model: str | None) -> list[Answer]:
         for start in range(0, table.num_rows, ROWS_PER_REQUEST):
             inputs = _inputs(table.slice(start, ROWS_PER_REQUEST), specs)
             outputs = client.infer(name, inputs, version=version or None)
-            answers += [_plain(row) for row in records_from_outputs(outputs, tuple(metadata["parameters"]["labels"]))]
+            answers += [plain(row) for row in records_from_outputs(outputs, tuple(metadata["parameters"]["labels"]))]
         return answers
 
 
@@ -96,7 +97,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def as_csv(answers: list[Answer]) -> str:
-    """Answers as CSV: label and one column a class, or prediction."""
+    """Answers as CSV: label, or labels as a JSON list, with one column of probabilities each; or the number."""
     flat = [_flat(answer) for answer in answers]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(flat[0]) if flat else [], lineterminator="\n")
@@ -111,7 +112,11 @@ def as_json_lines(answers: list[Answer]) -> str:
 
 
 def _flat(answer: Answer) -> dict[str, Any]:
-    rest = {name: value for name, value in answer.items() if name != "probabilities"}
+    rest = {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+        for name, value in answer.items()
+        if name != "probabilities"
+    }
     return rest | {f"probability_{label}": value for label, value in answer.get("probabilities", {}).items()}
 
 
@@ -165,12 +170,3 @@ def _only_model(client: Client, url: str) -> str:
     if len(names) != 1:
         raise ConfigError(f"{url} serves {len(names)} models", f"--model, one of: {', '.join(names) or 'none yet'}")
     return names[0]
-
-
-def _plain(record: Answer) -> Answer:
-    if "prediction" in record:
-        return {"prediction": float(record["prediction"])}
-    return {
-        "label": record["label"],
-        "probabilities": {label: float(p) for label, p in record["probabilities"].items()},
-    }

@@ -5,14 +5,12 @@ import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ray
@@ -24,12 +22,12 @@ import training
 from cluster import reaper
 from cluster.errors import ClusterError
 from cluster.quiet import quiet_ray
+from cluster.signals import exit_on_sigterm, uninterrupted
 from cluster.tokens import refused, use_token_if_there_is_one
 from serving.config import local_environment
 
 CONNECT_TIMEOUT_S = 5.0
 LOCAL = "local"
-SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 # Set by Ray where a submitted job runs: the job's runtime environment already holds our packages.
 JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
@@ -104,7 +102,7 @@ def _local(num_cpus: int | None, verbose: bool) -> Iterator[Session]:
         yield session
     finally:
         os.environ.pop(reaper.MARK, None)
-        with _uninterrupted():
+        with uninterrupted():
             _close(session)
             reaper.sweep(mark, os.getpgrp(), folder)
             watcher.communicate()  # closes its stdin; it finds nothing left and ends
@@ -123,7 +121,7 @@ def _attached(target: str, variables: dict[str, str], verbose: bool) -> Iterator
         _init(verbose, **options)
         yield session
     finally:
-        with _uninterrupted():
+        with uninterrupted():
             _close(session)
 
 
@@ -142,12 +140,7 @@ def _init(verbose: bool, **options: Any) -> None:
             f"{doing}: {error}", "`manta doctor` looks at the machine; -v shows Ray's own log"
         ) from error
     if threading.current_thread() is threading.main_thread():  # others may set no handler, and get no signals
-        signal.signal(signal.SIGTERM, _exit_on_sigterm)  # ray.init put its own there
-
-
-def _exit_on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    # An exception, not os._exit: the `finally` blocks above must run.
-    sys.exit(SIGTERM_EXIT_CODE)
+        signal.signal(signal.SIGTERM, exit_on_sigterm)  # ray.init put its own there
 
 
 def _close(session: Session) -> None:
@@ -156,21 +149,6 @@ def _close(session: Session) -> None:
             session._on_close.pop()()
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C while we clean up would leave processes behind: it is ignored for these seconds."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    try:
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    except ValueError:  # not the main thread, which gets no signals: a notebook's worker
-        before = {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _refuse_unusable(target: str) -> None:

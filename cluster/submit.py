@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 10.0
 STOP_WAIT_S = 20  # between asking a job to end and killing it: it takes its endpoint down and closes its journal
 POLL_S = 0.5
 ON_EXPERIMENTS = ("train", "tune", "compress", "run")
-OTHERS = ("check", "deploy", "predict", "report", "runs", "models", "doctor")
+OTHERS = ("check", "deploy", "predict", "report", "reproduce", "runs", "models", "doctor")
 ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 STOPPED_EXIT_CODE = 143
 

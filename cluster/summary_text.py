@@ -4,6 +4,7 @@ from cluster.console import duration, table_lines
 from training.journal import Event
 from training.package.manifest import Variant
 from training.run_record import RunRecord
+from training.summary import FoldsSummary, summarise
 
 MANY_ROWS = "32"  # the batch size shown beside 1
 
@@ -25,6 +26,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("data", _data(record.last("data"))),
         ("search", _search(record.last("searched"))),
         ("training", _fit(record.last("fit"))),
+        ("folds", folds_summary(summarise(record.folder).cross_validation, absent="")),
         ("score", f"{packaged['metric']} {packaged['score']:.4f}" if packaged else ""),
         ("variant", f"{compressed['chosen']}: {compressed['reason']}" if compressed else ""),
         ("served", _served(record.last("served"))),
@@ -32,6 +34,15 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("package", packaged.get("path", "")),
         ("report", str(report) if report.exists() else ""),
     ]
+
+
+def folds_summary(found: FoldsSummary | None, absent: str = "-") -> str:
+    """A cross-validation in a few words."""
+    if found is None or found.mean is None:
+        return absent
+    interval = f" ({found.low:.4f} to {found.high:.4f})" if found.low is not None and found.high is not None else ""
+    seeds = f" x {found.num_seeds} seeds" if found.num_seeds > 1 else ""
+    return f"{found.metric} {found.mean:.4f}{interval}, {found.num_folds} folds{seeds}"
 
 
 def _data(event: Event) -> str:

@@ -28,6 +28,7 @@ from training.pipeline import Work, working
 from training.progress import Progress
 from training.report.page import write_report
 from training.run_folder import RunFolder, to_yaml
+from training.tracking.mlflow import send_files
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,30 @@ class Place:
             yield session
 
     @contextlib.contextmanager
-    def work(self, experiment: Experiment, progress: Progress, command: str) -> Iterator[tuple[Work, Session]]:
+    def work(
+        self, experiment: Experiment, progress: Progress, command: str, needs_ray: bool = True
+    ) -> Iterator[tuple[Work, Session | None]]:
         """The run's folder, open and ours alone, and a Ray to work on. The folder first: it fails sooner."""
         code_path = str(self.code_folder.resolve())
         with working(experiment, progress, command, code_path, self.accepts_changed_data) as work:
             if work.must_read and not should_stream(experiment.data):
                 # A table that cannot be used is then said at once, not after Ray's start. A stream is surveyed by it.
                 _ = work.prepared
-            with self.session() as session:
+            with self.session() if needs_ray else contextlib.nullcontext() as session:
                 yield work, session
 
 
 def train(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
     """Train the experiment's own settings; returns the checkpoint's path and the scores."""
-    with place.work(experiment, progress, "train") as (work, _):
+    with place.work(experiment, progress, "train", needs_ray=needs_ray(experiment, place)) as (work, _):
         fitted = pipeline.train(work)
         pipeline.finish(work)
         return {"checkpoint": fitted.checkpoint, "best_epoch": fitted.best_epoch, "metrics": fitted.metrics}
+
+
+def needs_ray(experiment: Experiment, place: Place) -> bool:
+    """Whether a training does: one worker on this machine is this process, unless Ray has to stream the rows."""
+    return not place.is_local or experiment.train.max_workers > 1 or should_stream(experiment.data)
 
 
 def tune(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
@@ -108,7 +116,7 @@ def run(experiment: Experiment, progress: Progress, place: Place, keep_serving: 
         keep_serving: serve also when the run is finished, and leave the endpoint there on a cluster.
     """
     folder = RunFolder.of(experiment)
-    if is_finished(folder, experiment) and not keep_serving:
+    if is_finished(folder.refreshed(), experiment) and not keep_serving:
         progress.note(f"the run in {folder.path} is finished; nothing to do")
         yield ""
         return
@@ -117,10 +125,12 @@ def run(experiment: Experiment, progress: Progress, place: Place, keep_serving: 
     with place.work(experiment, progress, "run") as (work, session):
         require_room(experiment.serve)  # before the long work, not after it
         manifest = pipeline.run_all(work)
+        assert session is not None, "serving needs it"
         release = register(work, manifest)
         url = serve_and_ask(work, session, release, keep_serving)
         pipeline.finish(work)
         write_report(folder.path)
+        send_files(experiment, folder, progress.note)
         yield url
 
 

@@ -1,5 +1,6 @@
 """A package as a callable: load it verified, replay its golden rows, predict."""
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -12,9 +13,9 @@ import pyarrow as pa
 
 from serving.errors import BadInput, NoKey
 from serving.protocol.inputs import check_names, inputs_from_records
-from serving.protocol.model import records_from_outputs
 from serving.protocol.tensors import to_float32
-from training.package.decision import answers, margins
+from training.package.answers import numbers_name, outputs_of, plain, records_of
+from training.package.decision import margins
 from training.package.errors import NoPiiKey, PackageError, UnreadableValue
 from training.package.manifest import InputSpec, Variant
 from training.package.pii import KEY_VARIABLE, Pseudonymiser
@@ -23,6 +24,7 @@ from training.package.runtime import VariantRunner
 from training.package.transforms import FeatureEncoder, inputs_from_table
 
 KEY_FILE_VARIABLE = f"{KEY_VARIABLE}_FILE"
+TEXTS_PER_CALL = 16  # scored by a language model
 ROWS_PER_CALL = 4096  # a larger batch is cut, so that memory does not grow with what a client sends
 
 
@@ -46,7 +48,8 @@ class Predictor:
         self.manifest = package.manifest
         self._encode = FeatureEncoder(package.transforms, _pseudonymiser(package))
         self._run = VariantRunner(package.folder / variant.file, num_threads)
-        self._labels_K = np.array(self.manifest.labels, dtype=object)
+        # What a language model gives for a text before it is summed up is far larger than the text.
+        self._rows_per_call = TEXTS_PER_CALL if self.manifest.task == "language_modelling" else ROWS_PER_CALL
 
     @classmethod
     def load(cls, folder: Path, variant: str | None = None, num_threads: int = 1) -> Self:
@@ -60,7 +63,7 @@ class Predictor:
         return cls(package, chosen, num_threads)
 
     def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name: `label` (N,) str and `probabilities` (N, K) float32, or `prediction` (N,) float32.
+        """Outputs by name, see `training.package.answers.outputs_of`: texts (N,) str, numbers float32.
 
         Args:
             inputs: numeric (N,) float with NaN where missing, categorical and text (N,) str or None, date (N,)
@@ -70,15 +73,13 @@ class Predictor:
             NoKey: see `pseudonymise`.
         """
         inputs = self.pseudonymise(inputs)
-        num_rows = len(next(iter(inputs.values())))
+        num_rows, size = len(next(iter(inputs.values()))), self._rows_per_call
         scores = [
-            self._run(self._encode({name: values[start : start + ROWS_PER_CALL] for name, values in inputs.items()}))
-            for start in range(0, num_rows, ROWS_PER_CALL)
+            self._run(self._encode({name: values[start : start + size] for name, values in inputs.items()}))
+            for start in range(0, num_rows, size)
         ]
         joined = scores[0] if len(scores) == 1 else np.concatenate(scores)
-        if self.manifest.task == "regression":
-            return {"prediction": joined}
-        return {"label": self._labels_K[answers(joined, self.manifest.threshold)], "probabilities": joined}
+        return outputs_of(self.manifest.task, self.manifest.labels, joined, self.manifest.threshold)
 
     def pseudonymise(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Inputs with raw personal data replaced as in training; the same object for a model that knows of none.
@@ -92,22 +93,26 @@ class Predictor:
             raise NoKey(error.message, error.hint) from None
 
     def predict_table(self, table: pa.Table) -> pa.Table:
-        """One row of answers a row: `label` and one `probability_<label>` a class, or `prediction`.
+        """One row of answers a row: `label` or `labels` with one `probability_<label>` each, or the number.
 
         Columns that the model does not take are ignored. Raises BadInput for a missing or unreadable column.
         """
         outputs = self.predict(inputs_of_table(table, self.manifest.inputs))
-        if self.manifest.task == "regression":
-            return pa.table({"prediction": outputs["prediction"]})
-        columns: dict[str, Any] = {"label": pa.array(outputs["label"].tolist(), pa.string())}
+        if not self.manifest.labels:
+            return pa.table(outputs)
+        columns: dict[str, Any] = {}
+        if self.manifest.task == "multilabel":
+            columns["labels"] = pa.array(map(json.loads, outputs["labels"]), pa.list_(pa.string()))
+        else:
+            columns["label"] = pa.array(outputs["label"].tolist(), pa.string())
         for index, label in enumerate(self.manifest.labels):
             columns[f"probability_{label}"] = outputs["probabilities"][:, index]
         return pa.table(columns)
 
     def predict_records(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One answer a record: {"label", "probabilities": {label: p}} or {"prediction"}. Raises BadInput."""
+        """One answer a record, see `training.package.answers.records_of`. Raises BadInput."""
         outputs = self.predict(inputs_from_records(records, self.manifest.inputs))
-        return [_plain(record) for record in records_from_outputs(outputs, self.manifest.labels)]
+        return [plain(record) for record in records_of(outputs, self.manifest.labels)]
 
     def warm_up(self) -> CallTime:
         """Run the sizes that requests bring, so the first client does not wait; returns how long calls take here."""
@@ -130,7 +135,7 @@ class Predictor:
         if self.package.golden.num_rows == 0 or expected is None:
             raise PackageError(f"{self.package.folder} has no golden rows for variant {self.variant.name}")
         answered = self.predict(self.package.golden.arrays(self.manifest.inputs))
-        name = "prediction" if self.manifest.task == "regression" else "probabilities"
+        name = numbers_name(self.manifest.task)
         golden = np.array(expected[name], dtype=np.float32)
         if golden.shape != answered[name].shape:
             raise PackageError(
@@ -145,6 +150,15 @@ class Predictor:
             )
         if self.manifest.task == "classification":
             self._check_labels(answered["label"], expected["label"], golden)
+        if self.manifest.task == "multilabel":
+            self._check_label_lists(expected["labels"], golden)
+
+    def _check_label_lists(self, expected_N: list[str], golden_NK: np.ndarray) -> None:
+        """Of the golden probabilities themselves: answered ones may lie on the other side of the threshold."""
+        said = outputs_of("multilabel", self.manifest.labels, golden_NK, self.manifest.threshold)["labels"]
+        for row, (here, there) in enumerate(zip(said, expected_N, strict=True)):
+            if here != there:
+                raise PackageError(f"{self.package.folder}: golden row {row} has the labels {there}, by its own {here}")
 
     def _check_labels(self, answered_N: np.ndarray, expected_N: list[str], golden_NK: np.ndarray) -> None:
         is_clear_N = margins(golden_NK, self.manifest.threshold) > self.variant.tolerance  # others may tip either way
@@ -186,9 +200,3 @@ def _pseudonymiser(package: Package) -> Pseudonymiser | None:
         raise PackageError(
             f"{package.folder} knows personal data by pseudonyms: {error.message}", error.hint
         ) from error
-
-
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    if "prediction" in record:
-        return {"prediction": float(record["prediction"])}
-    return {**record, "probabilities": {label: float(p) for label, p in record["probabilities"].items()}}

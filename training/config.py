@@ -4,6 +4,7 @@ Every default stands here and in the files of its parts, and nowhere else; `mant
 table.
 """
 
+import re
 from pathlib import PurePosixPath
 from typing import Literal, Self
 
@@ -12,10 +13,20 @@ from pydantic import Field, field_validator, model_validator
 from training.data.config import DataConfig
 from training.learning_config import EnsembleConfig
 from training.metric_names import METRIC_MODES
-from training.model_config import ConvNetConfig, MlpConfig, ModelConfig
+from training.model_config import (
+    ConvNetConfig,
+    CustomModelConfig,
+    FtTransformerConfig,
+    MlpConfig,
+    ModelConfig,
+    ResNetConfig,
+    TableResNetConfig,
+    TransformerConfig,
+)
 from training.package.serve_config import ServeConfig
 from training.package.shapes import StrictModel
 from training.search.space import Dimension
+from training.task_settings import WORDS, unsuited
 from training.train_config import TrainConfig
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # safe as a folder, in a URL and as a Ray name
@@ -32,7 +43,8 @@ class AshaConfig(StrictModel):
 SAME_IN_ALL_TRIALS = (
     "train.workers", "train.epochs", "train.device", "train.imbalance.threshold", "train.checkpoint",
     "train.max_failures", "train.hang_timeout_s", "train.parallel", "train.deterministic",
-    "data.source", "data.test", "data.join", "data.target", "data.task", "data.split", "data.sample", "data.checks",
+    "data.source", "data.test", "data.join", "data.target", "data.task", "data.label_separator",
+    "data.sequence_length", "data.split", "data.sample", "data.checks",
     "data.pii", "data.rename_labels", "data.positive_label",
 )  # fmt: skip
 
@@ -91,15 +103,37 @@ class TrackConfig(StrictModel):
 
     tensorboard: bool = Field(default=True, description="write TensorBoard files into the run's folder")
     mlflow: str | None = Field(
-        default=None, description="URI of an MLflow server, or of a folder; needs mlflow-skinny to be installed"
+        default=None,
+        description="http(s) URI of an MLflow server; MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD, and "
+        "MLFLOW_EXPERIMENT_NAME are read from the environment",
     )
+
+    @field_validator("mlflow")
+    @classmethod
+    def _mlflow_is_a_server(cls, uri: str | None) -> str | None:
+        if uri is None:
+            return None
+        if not re.match(r"https?://[^/\s]", uri):
+            raise ValueError(
+                f"{uri} is not the http:// or https:// URI of a server; for MLflow files in a folder, start one there: "
+                "mlflow server --backend-store-uri FOLDER, then http://127.0.0.1:5000"
+            )
+        if "@" in uri.split("/")[2]:
+            raise ValueError(
+                "the URI holds a user's name or password, which a run would keep for all to read; "
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+            )
+        return uri.rstrip("/")
 
 
 class Experiment(StrictModel):
     """One experiment file: data in, served model out."""
 
     name: str = Field(pattern=NAME_PATTERN, description="names the run's folder and the served model")
-    storage: str = Field(default="runs", description="folder that holds runs and the registry; shared by all nodes")
+    storage: str = Field(
+        default="runs",
+        description="folder that holds runs and the registry, shared by all nodes; or an object store: s3://, gs://",
+    )
     data: DataConfig = Field(description="the table and its division")
     model: ModelConfig = Field(default=MlpConfig(), description="the architecture")
     train: TrainConfig = Field(default=TrainConfig(), description="one training run")
@@ -110,23 +144,33 @@ class Experiment(StrictModel):
     track: TrackConfig = Field(default=TrackConfig(), description="TensorBoard and MLflow")
 
     @model_validator(mode="after")
-    def _convnet_has_images(self) -> Self:
-        if isinstance(self.model, ConvNetConfig):
-            if self.data.image_shape is None:
-                raise ValueError("model.kind=convnet needs data.image_shape, for example [1, 8, 8]")
-            _, height, width = self.data.image_shape
-            halvings = len(self.model.channels) - 1
-            if min(height, width) < 2**halvings:
-                raise ValueError(
-                    f"model.channels has {len(self.model.channels)} blocks, which shrink a {height}x{width} image "
-                    f"to nothing; at most {min(height, width).bit_length()} fit"
-                )
+    def _model_suits_images(self) -> Self:
+        model, shape = self.model, self.data.image_shape
+        if isinstance(model, ConvNetConfig | ResNetConfig):
+            if shape is None:
+                raise ValueError(f"model.kind={model.kind} needs data.image_shape, for example [1, 8, 8]")
+            model.require_fits(shape)
+        elif isinstance(model, TableResNetConfig | FtTransformerConfig | TransformerConfig) and shape is not None:
+            raise ValueError(f"model.kind={model.kind} takes no images, and data.image_shape is set; resnet takes them")
         return self
 
     @model_validator(mode="after")
-    def _classes_are_not_asked_of_a_regression(self) -> Self:
-        if self.data.task == "regression" and (keys := self.train.of_classes):
-            raise ValueError(f"{', '.join(keys)} are for a classification, and data.task is regression")
+    def _model_suits_the_task(self) -> Self:
+        if self.data.task != "language_modelling" or isinstance(self.model, TransformerConfig | CustomModelConfig):
+            return self
+        raise ValueError(
+            f"model.kind={self.model.kind} is no language model, and data.task is language_modelling; "
+            "transformer is one"
+        )
+
+    @model_validator(mode="after")
+    def _settings_suit_the_task(self) -> Self:
+        task = self.data.task
+        problems = [] if task == "auto" else unsuited(self.train, task)
+        if self.ensemble is not None and task in ("multilabel", "language_modelling"):
+            problems.append(f"ensemble answers with the mean of classes or numbers, and is not for {WORDS[task]}")
+        if problems:
+            raise ValueError(f"{'; '.join(problems)} (data.task is {task})")
         return self
 
     @model_validator(mode="after")
@@ -157,11 +201,6 @@ class Experiment(StrictModel):
             "ensemble.balanced": self.ensemble is not None and self.ensemble.balanced,
         }
         return tuple(key for key, is_set in set_keys.items() if is_set)
-
-    @property
-    def is_remote_storage(self) -> bool:
-        """True for a URI such as s3://, which runs cannot be written to yet."""
-        return "://" in self.storage and not self.storage.startswith("file://")
 
     @property
     def model_name(self) -> str:

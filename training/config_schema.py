@@ -43,6 +43,8 @@ _UNITS = {
     "search.trials": "trials",
     "search.concurrency": "trials",
     "model.hidden": "units",
+    "model.dim": "units",
+    "model.width": "channels",
 }
 
 

@@ -2,32 +2,23 @@
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
 import ray
 import torch
-from ray.exceptions import RayError
-from torch import nn
 
-from training.capacity import Request, require
+from training.alone import as_cause, part_scores, train_alone
 from training.config import Experiment
 from training.config_file import as_written
 from training.curve_record import CURVE_FILE, CurveRecord, Job
 from training.data.prepared import Facts, Part, Prepared
-from training.data.resample import training_rows
 from training.errors import TrainingFailed
 from training.evaluation.curve import Measured, nested_order, strata_of
-from training.fit import uses_gpu
-from training.loop import EVALUATION_BATCH, Trainer, to_scores
-from training.metrics import Scores
-from training.models import ModelInputs, build_model
 from training.progress import Progress
 from training.run_folder import RunFolder
-from training.session import PlainSession
-
-MAX_RETRIES = 3  # of a training whose process died
+from training.tasks import as_task, as_they_end, resources_of
 
 
 def measure(
@@ -40,8 +31,7 @@ def measure(
         CapacityError: not even one training fits the cluster.
         TrainingFailed: every training failed, with their causes.
     """
-    resources = {"num_cpus": experiment.train.cpus_per_worker, "num_gpus": 1.0 if uses_gpu(experiment) else 0.0}
-    require(Request(1, resources["num_cpus"], resources["num_gpus"]))
+    resources = resources_of(experiment)
     done = f", {len(record.measured)} are done" if record.measured else ""
     progress.stage("curve", f"{len(jobs)} trainings of {jobs[-1].num_rows:,} to {jobs[0].num_rows:,} rows{done}")
     causes: list[str] = []
@@ -67,37 +57,16 @@ def _trained(
 ) -> Generator[Measured | str]:  # fmt: skip
     """What each job came to, in the order in which they end: scores, or the cause of a failure."""
     data: Any = ray.put((prepared.facts, prepared.train, prepared.validation))  # once a node, shared without a copy
-    task = ray.remote(train_on_subset).options(max_retries=MAX_RETRIES, **resources)
+    task = as_task(train_on_subset, resources)
     device, written = "cuda" if resources["num_gpus"] else "cpu", as_written(experiment)
     running = {task.remote(data, written, job, metric, code_path, device): job for job in jobs}
     rows_done, rows_all = 0, sum(job.num_rows for job in jobs)
-    with _cancelled_at_the_end(running):
-        while running:
-            (ready,), _ = ray.wait(list(running), num_returns=1)
-            job, came = running.pop(ready), _result(ready)
+    with contextlib.closing(as_they_end(running)) as ended:
+        for number, (job, came) in enumerate(ended, 1):
             rows_done += job.num_rows
-            place = f"{len(jobs) - len(running)}/{len(jobs)}"
-            said = f"{job.num_rows:>9,} rows, repeat {job.repeat}: {_said(came, metric)}  {place}"
+            said = f"{job.num_rows:>9,} rows, repeat {job.repeat}: {_said(came, metric)}  {number}/{len(jobs)}"
             yield came  # and with that it is on the disk, before it is told
             progress.step(rows_done, rows_all, said)
-
-
-@contextlib.contextmanager
-def _cancelled_at_the_end(running: dict[Any, Job]) -> Iterator[None]:
-    """Ctrl-C must not leave trainings behind on a cluster that stays."""
-    try:
-        yield
-    finally:
-        for reference in running:
-            ray.cancel(reference)  # not by force: the worker would be gone, too, and the next call wait for another
-
-
-def _result(reference: Any) -> Measured | str:
-    try:
-        found: Measured | str = ray.get(reference)
-    except RayError as error:
-        return _one_line(error)
-    return found
 
 
 def _said(came: Measured | str, metric: str) -> str:
@@ -105,10 +74,6 @@ def _said(came: Measured | str, metric: str) -> str:
         return f"failed: {came}"
     train, validation = (scores.get(metric, float("nan")) for scores in (came.train, came.validation))
     return f"{metric} {train:.4f} in training, {validation:.4f} in validation"
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def train_on_subset(
@@ -120,7 +85,7 @@ def train_on_subset(
     try:
         return _train(data, experiment, job, metric, code_path, torch.device(device))
     except Exception as error:  # told with the others; trying again at once would fail the same way
-        return _one_line(error)
+        return as_cause(error)
 
 
 def _train(
@@ -128,42 +93,24 @@ def _train(
 ) -> Measured:
     began = time.perf_counter()
     facts, train, validation = data
-    config = experiment.train.model_copy(update={"seed": experiment.train.seed + job.repeat})
     order_N = nested_order(strata_of(train.target, facts.task), (experiment.train.seed, job.repeat))
     subset = _taken(train, np.sort(order_N[: job.num_rows]))
-    learned_from, _ = training_rows(config, facts, subset)
-    inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
-    model = build_model(experiment.model, inputs, config.seed, code_path, experiment.ensemble)
-    trainer = Trainer(config, model, facts, learned_from, validation, PlainSession(device=device), metric)
-    while not trainer.finished:
-        trainer.train_epoch()
-    if best := trainer.checkpoint()["best"]["model"]:
-        model.load_state_dict(best)
+    trained = train_alone(
+        experiment, facts, subset, validation, metric=metric, seed=experiment.train.seed + job.repeat, device=device,
+        code_path=code_path,
+    )  # fmt: skip
+    quantile = experiment.train.loss.judged_quantile
     return Measured(
         num_rows=job.num_rows,
         repeat=job.repeat,
-        train=_scores(model, facts, subset, device),
-        validation=_scores(model, facts, validation, device),
-        epochs=trainer.epoch,
-        best_epoch=trainer.best_epoch,
-        num_steps=trainer.best_epoch * trainer.steps_per_epoch,
+        train=part_scores(trained.model, facts, subset, device, quantile),
+        validation=part_scores(trained.model, facts, validation, device, quantile),
+        epochs=trained.epochs,
+        best_epoch=trained.best_epoch,
+        num_steps=trained.num_steps,
         seconds=round(time.perf_counter() - began, 3),
     )
 
 
 def _taken(part: Part, rows: np.ndarray) -> Part:
     return Part({name: array[rows] for name, array in part.tensors.items()}, part.target[rows])
-
-
-@torch.no_grad()
-def _scores(model: nn.Module, facts: Facts, part: Part, device: torch.device) -> dict[str, float]:
-    """All scores that exist for a part."""
-    model.eval()
-    collected = Scores(facts.task, len(facts.labels), device)
-    for start in range(0, len(part), EVALUATION_BATCH):
-        rows = slice(start, start + EVALUATION_BATCH)
-        # Copied: arrays of the object store cannot be written to, which torch warns of.
-        tensors = [torch.from_numpy(array[rows].copy()).to(device) for array in part.tensors.values()]
-        target_B = torch.from_numpy(part.target[rows].copy()).to(device)
-        collected.update(to_scores(model(*tensors), facts), target_B)
-    return {name: value for name, value in collected.compute().items() if np.isfinite(value)}

@@ -1,137 +1,48 @@
-"""Ray Train: one experiment -> workers -> the best weights. Needs a running Ray."""
+"""One experiment -> its host -> the best weights. One worker on this machine needs no Ray; others are Ray Train's."""
 
-import logging
 import math
 import os
-import tempfile
-import threading
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import ray
-import ray.train
-import ray.train.torch
 import torch
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
-from torch import Tensor, nn
 
 from training.capacity import Request, require
 from training.config import Experiment
 from training.config_file import as_written
 from training.data.memory import contiguous
-from training.data.prepared import Prepared
+from training.data.prepared import Part, Prepared
 from training.data.resample import training_rows
-from training.data.stream.feeder import RayFeeder, start_feeder
+from training.data.stream.feeder import start_feeder
 from training.data.stream.part import StreamPart
-from training.errors import TrainingFailed
-from training.journal import Journal
+from training.determinism import deterministic
+from training.errors import CapacityError, TrainingFailed
+from training.hosts.in_process import own_session
+from training.hosts.judge import TRACES
+from training.hosts.keeper import checkpoint_at, last_checkpoint
+from training.hosts.machines import started_here
+from training.hosts.monitor import Report
+from training.hosts.pulse import Scale
+from training.hosts.record import Recorder
+from training.hosts.result import FitResult, result_of
+from training.hosts.root_cause import describe
 from training.loop import Trainer, run_to_end
 from training.models import ModelInputs, build_model
 from training.package.errors import UserError
 from training.progress import Progress
 from training.run_folder import RunFolder
-from training.session import Checkpoint
+from training.session import Leaving
 
-logger = logging.getLogger(__name__)
-CHECKPOINT_FILE = "checkpoint.pt"
-POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """The outcome of one training."""
-
-    weights: dict[str, Tensor]  # of the best epoch
-    best_epoch: int
-    metrics: dict[str, float]  # of the best epoch
-    checkpoint: str
-    num_workers: int
-
-
-class TrainWorkerSession:
-    """The loop's host under Ray Train. Rank 0 writes checkpoints; Ray moves them to the run's storage."""
-
-    def __init__(self) -> None:
-        context = ray.train.get_context()
-        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
-        self.device = ray.train.torch.get_device()
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """On the device, under DistributedDataParallel where there are peers."""
-        return ray.train.torch.prepare_model(model)
-
-    def restore(self) -> Checkpoint | None:
-        """The newest checkpoint that Ray Train holds for this run."""
-        checkpoint = ray.train.get_checkpoint()
-        return read_checkpoint(Path(checkpoint.path), self.device) if checkpoint else None
-
-    def report(self, metrics: Mapping[str, float], checkpoint: Checkpoint | None) -> None:
-        """Hand the epoch to Ray Train. All ranks wait here for each other."""
-        facts = dict(metrics) | {"num_workers": self.world_size}
-        if checkpoint is None or self.rank != 0:
-            ray.train.report(facts)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            torch.save(checkpoint, Path(folder) / CHECKPOINT_FILE)
-            ray.train.report(facts, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-class JournalEpochs(UserCallback):
-    """Writes each reported epoch into the run's journal. Runs on Ray Train's controller, beside the driver."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Rank 0 speaks for all: the scores are synchronised."""
-        numbers = dict(metrics[0])
-        epoch, seconds = int(numbers.pop("epoch")), numbers.pop("seconds")
-        Journal(self._path).append("epoch", epoch=epoch, metrics=numbers, seconds=seconds)
-
-
-def train_worker(task: dict[str, Any]) -> UserError | None:
-    """Runs on every worker: build, resume, train to the end.
-
-    An error of its own is given back, not raised: Ray would start the workers again, to fail the same way. Only
-    with peers, which wait for this worker, must one that they do not share be raised.
-    """
-    session = TrainWorkerSession()
-    try:
-        _train(task, session)
-    except UserError as error:  # every rank has the same one
-        return error
-    except Exception as error:
-        if session.world_size > 1:
-            raise
-        logger.exception("training failed")
-        return _in_one_line(f"worker {session.rank}", error)
-    return None
-
-
-def _train(task: dict[str, Any], session: TrainWorkerSession) -> None:
-    experiment = Experiment.model_validate(task["experiment"])
-    facts, train, validation = ray.get(task["data"])
-    inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
-    model = build_model(experiment.model, inputs, experiment.train.seed, task["code_path"], experiment.ensemble)
-    feeder = RayFeeder(task["feeder"]) if task.get("feeder") is not None else None
-    trainer = Trainer(experiment.train, model, facts, train, validation, session, task["metric"], feeder)
-    run_to_end(trainer, session)
+__all__ = ["FitResult", "best_of_checkpoint", "fit", "require_workers", "uses_gpu"]
+Host = Literal["auto", "here", "workers"]
 
 
 def fit(
-    experiment: Experiment,
-    prepared: Prepared,
-    run: RunFolder,
-    *,
-    name: str,
-    metric: str,
-    progress: Progress,
-    code_path: str,
-) -> FitResult:
+    experiment: Experiment, prepared: Prepared, run: RunFolder, *, name: str, metric: str, progress: Progress,
+    code_path: str, host: Host = "auto",
+) -> FitResult:  # fmt: skip
     """Train once; a training that was interrupted goes on from its last checkpoint.
 
     Args:
@@ -142,160 +53,151 @@ def fit(
         metric: decides which epoch is best.
         progress: told each epoch.
         code_path: folder that a custom model class is imported from.
+        host: here, in this process, or by workers of Ray Train; auto: here for one worker, where there is no Ray or
+            one that this process started.
 
     Raises:
         CapacityError: the cluster can never hold the workers.
-        TrainingFailed: a worker's error when restarts run out, said in one line.
+        TrainingFailed: with the root cause in one line, when trying again is over.
+        KeyboardInterrupt, SystemExit: a signal came; training has saved itself, unless it came twice.
     """
-    require_workers(experiment)
-    train, note = training_rows(experiment.train, prepared.facts, prepared.train)
+    is_here = runs_here(experiment, host)
+    require_workers(experiment, host)
+    rows, note = training_rows(experiment.train, prepared.facts, prepared.train)
     if note:
         progress.note(note)
         run.journal.append("resampled", note=note)
-    feeder = start_feeder(train) if isinstance(train, StreamPart) else None
-    rows = train if isinstance(train, StreamPart) else contiguous(train)
-    task = {
-        "experiment": as_written(experiment),
-        "data": ray.put((prepared.facts, rows, prepared.validation)),  # once a node, shared by its workers, no copy
-        "feeder": feeder,
-        "metric": metric,
-        "code_path": code_path,
-    }
-    trainer = _make_trainer(experiment, task, run, name)
-    try:
-        result = _wait(trainer, run.journal, experiment.train.epochs, metric, progress)
-    finally:
-        if feeder is not None:
-            ray.kill(feeder)  # with its windows
-    return _fit_result(result, run, metric)
+    steps = math.ceil(len(rows) / experiment.train.global_batch_size) * experiment.train.epochs
+    scale = Scale(experiment.train.epochs, steps, len(rows))
+    recorder = Recorder(run.journal, run.path, progress, name=name, metric=metric, scale=scale)
+    training = _Training(experiment, prepared, rows, run, name, metric, code_path, recorder, progress)
+    return training.here() if is_here else training.on_workers()
 
 
-def _make_trainer(experiment: Experiment, task: dict[str, Any], run: RunFolder, name: str) -> TorchTrainer:
-    """Our settings as Ray's. V2 takes and gives more than the types say that Ray ships, which are those of V1."""
-    # Ray Train looks for reports this often; its own 2 s make short epochs wait for it.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    train, use_gpu = experiment.train, uses_gpu(experiment)
-    is_fixed = train.min_workers == train.max_workers
-    num_workers: Any = train.max_workers if is_fixed else (train.min_workers, train.max_workers)
-    callbacks: list[Any] = [JournalEpochs(run.journal.path)]
-    worker: Any = train_worker
-    return TorchTrainer(
-        worker,
-        train_loop_config=task,
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=num_workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": train.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
-        ),
-        run_config=RunConfig(
-            # It has no time or random part: the same name is what lets a restart resume.
-            name=name,
-            storage_path=str(run.path / "checkpoints"),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),  # the newest one holds the best epoch's weights too
-            failure_config=FailureConfig(max_failures=train.max_failures),
-            callbacks=callbacks,
-        ),
-    )
+class _Training:
+    """What both hosts are given."""
+
+    def __init__(
+        self, experiment: Experiment, prepared: Prepared, rows: Part | StreamPart, run: RunFolder, name: str,
+        metric: str, code_path: str, recorder: Recorder, progress: Progress,
+    ) -> None:  # fmt: skip
+        self.experiment, self.prepared, self.rows = experiment, prepared, rows
+        self.metric, self.code_path, self.recorder, self.progress = metric, code_path, recorder, progress
+        self.checkpoints = run.checkpoints_of(name)
+
+    def here(self) -> FitResult:
+        """In this process."""
+        config, facts = self.experiment.train, self.prepared.facts
+        device = torch.device("cuda" if uses_gpu(self.experiment) else "cpu")
+        step = [0]
+        try:
+            with (
+                self._no_traces(lambda: step[0]),
+                deterministic(config),
+                own_session(
+                    config, device, len(self.rows), self.recorder, self.progress.note, self.checkpoints
+                ) as session,
+            ):
+                inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
+                model = build_model(
+                    self.experiment.model, inputs, config.seed, self.code_path, self.experiment.ensemble
+                )
+                trainer = Trainer(
+                    config, model, facts, self.rows, self.prepared.validation, session, self.metric,
+                    code_path=self.code_path,
+                )  # fmt: skip
+                run_to_end(trainer, session)
+        except Leaving as left:
+            raise TrainingFailed(f"training left at step {left.place.step}", "start it again to go on") from left
+        return self._result(1)
+
+    def on_workers(self) -> FitResult:
+        """By Ray Train."""
+        from training.hosts.ray_train import train_on_workers  # noqa: PLC0415  # 5 s that one worker need not wait
+
+        feeder = start_feeder(self.rows) if isinstance(self.rows, StreamPart) else None
+        rows = self.rows if isinstance(self.rows, StreamPart) else contiguous(self.rows)
+        task = {
+            "experiment": as_written(self.experiment),
+            "data": ray.put((self.prepared.facts, rows, self.prepared.validation)),
+            "feeder": feeder,
+            "metric": self.metric,
+            "code_path": self.code_path,
+            "checkpoints": self.checkpoints,
+            "num_samples": len(rows),
+        }
+        try:
+            report = train_on_workers(
+                self.experiment.train, request_of(self.experiment), task, self.recorder, self.progress
+            )
+        finally:
+            if feeder is not None:
+                ray.kill(feeder)  # with its windows
+        return self._result(report.pulses[0].world_size if report.pulses else 1, report)
+
+    def _result(self, num_workers: int, report: Report | None = None) -> FitResult:
+        checkpoint, path = last_checkpoint(self.checkpoints)
+        self.recorder.history(checkpoint["history"])
+        lost, restarts = (report.lost_steps, report.restarts) if report else (0, 0)
+        return result_of(checkpoint, path, self.metric, num_workers, lost, restarts)
+
+    @contextmanager
+    def _no_traces(self, step: Callable[[], int]) -> Iterator[None]:
+        """One line for the person, and the trace in the run's folder."""
+        try:
+            yield
+        except (UserError, Leaving):
+            raise
+        except Exception as error:
+            cause = describe(error, rank=0, ip="", pid=0, step=step())
+            self.recorder.trace(cause.line(1), cause.trace)
+            raise TrainingFailed(cause.line(1), TRACES) from error
 
 
-def _fit_result(result: Any, run: RunFolder, metric: str) -> FitResult:
-    """The best epoch of what Ray gave back, or the worker's error in it."""
-    if result.return_value is not None:
-        raise result.return_value
-    if result.checkpoint is None:
-        raise TrainingFailed("training ended without a checkpoint", f"see the logs; the run is in {run.path}")
-    path = result.checkpoint.path
-    best_epoch = read_checkpoint(Path(path))["best"]["epoch"]
-    if best_epoch == 0:
-        raise TrainingFailed(f"validation/{metric} was NaN in every epoch", "set search.metric to another score")
-    epochs = [event for event in run.journal.events("epoch") if event["epoch"] == best_epoch]
-    scores = _numbers(epochs[-1]["metrics"])
-    num_workers = int(scores.pop("num_workers"))
-    return best_of_checkpoint(path, scores, num_workers)
+def runs_here(experiment: Experiment, host: Host = "auto") -> bool:
+    """Whether a training needs no workers but this process."""
+    if host != "auto":
+        return host == "here"
+    return experiment.train.max_workers == 1 and (not ray.is_initialized() or started_here())
 
 
-def require_workers(experiment: Experiment) -> None:
-    """Raise CapacityError when the cluster can never hold the training's workers."""
+def request_of(experiment: Experiment) -> Request:
+    """Workers at most, and what each takes."""
     train = experiment.train
-    require(Request(train.min_workers, train.cpus_per_worker, 1.0 if uses_gpu(experiment) else 0.0))
+    return Request(train.max_workers, train.cpus_per_worker, 1.0 if uses_gpu(experiment) else 0.0)
+
+
+def require_workers(experiment: Experiment, host: Host = "auto") -> None:
+    """Raise CapacityError when the training's workers can never start."""
+    train = experiment.train
+    if ray.is_initialized():
+        require(Request(train.min_workers, train.cpus_per_worker, 1.0 if uses_gpu(experiment) else 0.0))
+        return
+    if not runs_here(experiment, host):
+        raise CapacityError(f"{train.max_workers} workers need a Ray", "start one, or --set train.workers=1")
+    cpus = os.cpu_count() or 1
+    if train.device == "gpu" and not torch.cuda.is_available():
+        raise CapacityError(
+            f"1 worker of {train.cpus_per_worker:g} CPU and 1 GPU each can never start here: torch sees no GPU",
+            "--set train.device=cpu trains without GPUs",
+        )
+    if train.cpus_per_worker > cpus:
+        raise CapacityError(
+            f"1 worker of {train.cpus_per_worker:g} CPU each can never start here: this machine has {cpus} CPU",
+            f"--set train.cpus_per_worker={cpus} is the most",
+        )
 
 
 def uses_gpu(experiment: Experiment) -> bool:
     """Whether training takes GPUs: as told, or where there is one for every worker."""
-    if experiment.train.device == "auto":
-        return bool(ray.cluster_resources().get("GPU", 0) >= experiment.train.max_workers)
-    return experiment.train.device == "gpu"
-
-
-def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Load a checkpoint without running any code that it may carry."""
-    checkpoint: Checkpoint = torch.load(folder / CHECKPOINT_FILE, map_location=device, weights_only=True)
-    return checkpoint
-
-
-def _wait(
-    trainer: TorchTrainer, journal: Journal, num_epochs: int, metric: str, progress: Progress
-) -> ray.train.Result:
-    """Fit in a thread and show epochs meanwhile.
-
-    In the main thread Ray Train would take over Ctrl-C and leave by sys.exit(0), as if all were well.
-    """
-    outcome: dict[str, Any] = {}
-
-    def work() -> None:
-        try:
-            outcome["result"] = trainer.fit()
-        except BaseException as error:  # handed over below, in the thread that is waited in
-            outcome["error"] = error
-
-    seen = sum(1 for _ in journal.events("epoch"))
-    thread = threading.Thread(target=work, name="ray-train-fit", daemon=True)
-    thread.start()
-    while True:
-        alive = thread.is_alive()
-        epochs = list(journal.events("epoch"))
-        for event in epochs[seen:]:
-            metrics = _numbers(event["metrics"])
-            decides = {name: metrics[name] for name in ("train/loss", f"validation/{metric}")}
-            progress.epoch(event["epoch"], num_epochs, decides | metrics)  # the first two are shown
-        seen = len(epochs)
-        if not alive:
-            break
-        time.sleep(POLL_S)
-    if error := outcome.get("error"):
-        raise root_cause(error) from error
-    return outcome["result"]
-
-
-def _numbers(metrics: dict[str, float | None]) -> dict[str, float]:
-    """As the journal wrote them: it has null where a score was NaN."""
-    return {name: math.nan if value is None else value for name, value in metrics.items()}
-
-
-def root_cause(error: BaseException) -> UserError:
-    """The first worker's own error in one line, instead of Ray's nested traces."""
-    failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
-    who, cause = "training", getattr(error, "controller_failure", error)
-    if failures:
-        rank, cause = min(failures.items())
-        who = f"worker {rank}"
-    while (inner := getattr(cause, "cause", None)) is not None:  # RayTaskError wraps what the worker raised
-        cause = inner
-    if isinstance(cause, UserError):
-        return cause
-    return _in_one_line(who, cause)
-
-
-def _in_one_line(who: str, cause: BaseException) -> TrainingFailed:
-    text = " ".join(str(cause).split()) or "no message"
-    return TrainingFailed(
-        f"{who} failed: {type(cause).__name__}: {text[:500]}",
-        "run again with -v for the full trace; what was reached is kept",
-    )
+    if experiment.train.device != "auto":
+        return experiment.train.device == "gpu"
+    there = ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else torch.cuda.device_count()
+    return bool(there >= experiment.train.max_workers)
 
 
 def best_of_checkpoint(path: str, metrics: dict[str, float], num_workers: int) -> FitResult:
     """The best epoch's weights, which every checkpoint carries."""
-    best = read_checkpoint(Path(path))["best"]
-    return FitResult(best["model"], best["epoch"], metrics, path, num_workers)
+    checkpoint = checkpoint_at(path)
+    best = checkpoint["best"]
+    return FitResult(best["model"], best["epoch"], metrics, path, num_workers, int(checkpoint["step"]))

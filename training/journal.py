@@ -3,12 +3,14 @@
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
+_WRITING = threading.Lock()  # between its look at the last line and its write, nobody else of this process may write
 
 
 class Journal:
@@ -20,7 +22,7 @@ class Journal:
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and force it to disk, so that a killed driver cannot have forgotten it."""
         line = json.dumps(_finite({"event": event, "time": time.time(), **fields}), default=str)
-        with self.path.open("ab+") as file:
+        with _WRITING, self.path.open("ab+") as file:
             if file.tell() and not _ends_with_newline(file):
                 line = "\n" + line  # the writer before us died in mid-line: leave its stump on a line of its own
             file.write((line + "\n").encode())

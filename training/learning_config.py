@@ -1,8 +1,8 @@
 """How rows teach: the loss, rare classes, changed copies, several models. Importable without torch or ray."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from training.package.shapes import StrictModel
 
@@ -19,13 +19,25 @@ class LossConfig(StrictModel):
     target: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="package.module:function of your own, in place of kind: (output (B, K), target (B,)) -> loss (B,)",
+        description="package.module:function of your own, in place of kind: (output (B, K), target (B,)) -> loss (B,); "
+        "of a regression both in scales of the target, of several labels the target is (B, K)",
     )
     gamma: float = Field(default=2.0, ge=0, description="focal: how much less; 0 is cross_entropy")
     delta: float = Field(
         default=1.0, gt=0, description="huber: error, in scales of the target, from which it is linear"
     )
     quantile: float = Field(default=0.5, gt=0, lt=1, description="quantile: which one is predicted; 0.5: the median")
+
+    @property
+    def judged_quantile(self) -> float | None:
+        """The quantile that is predicted; None where it is another number."""
+        return self.quantile if self.kind == "quantile" else None
+
+    @model_validator(mode="after")
+    def _is_one_loss(self) -> Self:
+        if self.kind is not None and self.target is not None:
+            raise ValueError(f"kind={self.kind} and target={self.target} are two losses; leave one of them out")
+        return self
 
 
 class ImbalanceConfig(StrictModel):

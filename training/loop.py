@@ -1,16 +1,20 @@
 """The one training loop. Torch only: it knows nothing of Ray, and its host is a `Session`.
 
-Shape letters: N rows, B rows of a batch, K outputs.
+Shape letters: N rows, B rows of a batch, R ranks.
 """
 
+import contextlib
 import math
+import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from training.augment import Augmenter
 from training.data.batches import Batch, LoaderState
@@ -20,16 +24,24 @@ from training.data.prepared import Facts, Part
 from training.data.stream.part import StreamPart
 from training.data.stream.windows import Feeder
 from training.errors import TrainingFailed
-from training.losses import Loss, Wanted, class_weights
+from training.full_state import load_model_state, placed_like
+from training.loss_log import Diverged, LossLog
+from training.losses import Loss, loss_weights
 from training.metric_names import METRIC_MODES, is_better, prefixed
 from training.metrics import Scores
 from training.models.ensemble import Ensemble
-from training.session import Checkpoint, Session
+from training.optim.precision import check_precision
+from training.optim.schedule import Schedule
+from training.outputs import evaluation_rows, to_scores
+from training.parallel import sync_buffers
+from training.session import Checkpoint, Gauges, Leaving, Order, Place, Session
+from training.step import StepMaker
 from training.suitable import require_suitable
 from training.train_config import TrainConfig
 
-CHECKPOINT_FORMAT = 2  # 1 could not stand in the middle of an epoch
-EVALUATION_BATCH = 4096
+CHECKPOINT_FORMAT = 3  # 1 could not stand in the middle of an epoch, 2 knew one optimizer and one schedule
+MAX_ROLLBACKS = 3
+ROWS_TOLD = 10  # of a batch that a training diverged on
 
 
 class Trainer:
@@ -37,29 +49,34 @@ class Trainer:
 
     def __init__(
         self, config: TrainConfig, model: nn.Module, facts: Facts, train: Part | StreamPart, validation: Part,
-        session: Session, metric: str, feeder: Feeder | None = None,
+        session: Session, metric: str, feeder: Feeder | None = None, code_path: str = "",
     ) -> None:  # fmt: skip
         self.config, self.facts, self.session, self.metric = config, facts, session, metric
         self.mode = METRIC_MODES[metric]
-        self.model = model
-        self._wrapped = session.wrap(model)
+        self.gauges = Gauges()
         require_suitable(config, facts, validation.target)
+        check_precision(config, session.device)
+        self._wrapped = session.wrap(model, config)
+        self.model = self._wrapped.module if isinstance(self._wrapped, DistributedDataParallel) else self._wrapped
         balanced_by = _balanced_by(config, facts, model)
-        self._augment = _augmenter(config, facts, validation, session.device)
-        self._loss = _loss(config, facts, model, train, session.device, drawn_equally=bool(balanced_by))
-        pick = self._augment.picks if self._augment is not None and self._augment.mixes else None
+        augment = _augmenter(config, facts, validation, session.device)
+        pick = augment.picks if augment is not None and augment.mixes else None
         self._loader = open_loader(train, config, session, feeder, balanced_by=balanced_by, pick=pick)
-        self._validation = Rows.of(validation, session.device)
-        self._scores = Scores(facts.task, len(facts.labels), session.device)
-        self._optimizer = torch.optim.AdamW(
-            _parameter_groups(model, config.weight_decay), lr=config.peak_lr, fused=True
-        )
         self.steps_per_epoch = math.ceil(self._loader.num_samples / config.global_batch_size)
-        self.epoch, self.samples = 0, 0  # epochs done, and samples of the next one that are consumed
+        schedule = Schedule(config, self.steps_per_epoch * config.epochs, self.mode)
+        loss = _loss(config, facts, model, train, session.device, drawn_equally=bool(balanced_by), code_path=code_path)
+        self._make_step = StepMaker(config, self.model, self._wrapped, loss, augment, schedule, session, code_path)
+        self._validation = Rows.of(validation, session.device)
+        self._scores = Scores(facts.task, len(facts.labels), session.device, quantile=config.loss.judged_quantile)
+        self.epoch, self.samples, self.step = 0, 0, 0  # `samples` of the epoch at hand are consumed
         self._batches: Iterator[Batch] | None = None  # of the epoch at hand, once it is begun
-        self._loss_sum = torch.zeros((), device=session.device)
+        self._losses = LossLog(session.rank, session.world_size, session.device)
+        self._has_begun = False  # a step was made by this process: before it lies all that starting costs
+        self._compiled_for: set[tuple[Any, ...]] = set()
         self.best_epoch, self.best_score, self.best_loss = 0, math.nan, math.nan
         self._best_model: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+        self.num_rollbacks = 0
 
     @property
     def finished(self) -> bool:
@@ -68,115 +85,154 @@ class Trainer:
         stalled = stopping is not None and self.epoch - self.best_epoch >= stopping.patience
         return self.epoch >= self.config.epochs or stalled
 
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.epoch, self.samples, self.step)
+
     def train_epoch(self) -> dict[str, float]:
         """The rest of one pass over the training rows, then a look at the validation rows.
 
-        Raises TrainingFailed on divergence.
+        Raises:
+            Diverged: the loss is no number, or has exploded.
+            Leaving: the host ordered it, and all is saved.
         """
         started = time.perf_counter()
         self.train_steps()
+        self._losses.look()
+        metrics = {"train/loss": float(self._losses.sums().mean()) / self.steps_per_epoch} | self.evaluate()
         self.epoch, self.samples, self._batches = self.epoch + 1, 0, None
-        metrics = self._global_loss() | self.evaluate()
+        self._losses.begin()
         self._remember_best(metrics)
-        return metrics | {"epoch": float(self.epoch), "seconds": time.perf_counter() - started}
+        self._make_step.schedule.epoch_done(metrics.get(f"validation/{self.metric}", math.nan))
+        metrics |= {"epoch": float(self.epoch), "seconds": time.perf_counter() - started}
+        self.history.append(metrics)
+        return metrics
 
     def train_steps(self, max_steps: int | None = None) -> int:
         """Up to so many further steps of the epoch at hand, all that are left by default; gives how many were made.
 
         `checkpoint` may be called after any of them. Every rank must make as many.
         """
-        self._wrapped.train()
         if self._batches is None:
             self._batches = self._loader.batches(LoaderState(self.epoch, self.samples))
         num_steps = 0
-        for batch in islice(self._batches, max_steps):
-            self._loss_sum += self._step(batch)
+        self._wrapped.train()
+        for batch in islice(self._timed(self._batches), max_steps):
+            if (
+                self.session.device.type == "cuda"
+                and not self.gauges.flops_per_sample
+                and self.config.parallel == "ddp"
+            ):
+                self._make_step.measure(batch, self.gauges)
+            with self._compiling(batch.tensors):
+                loss = self._make_step(batch, self.place)
+            if not self._has_begun:
+                self._has_begun = True
+                self.session.tell("first_step", step=self.step)
+            self._losses.add(self.place, loss, batch.row_ids_B)
+            self.gauges.loss, self.gauges.lr = loss, self._make_step.rate
             self.samples += batch.num_samples
+            self.step += 1
             num_steps += 1
+            self._obey(self.session.boundary(self.place, self.gauges))
         return num_steps
 
-    def _step(self, batch: Batch) -> Tensor:
-        """One optimizer step. The loss stays on the device: reading it here would stall a GPU every step."""
-        step = self.samples // self.config.global_batch_size
-        # Seeded by place, not by history, so that a resumed run draws the dropout an unbroken one would have drawn.
-        _seed(self.session.device, [self.config.seed, self.epoch, step, self.session.rank])
-        rate = learning_rate(
-            self.epoch * self.steps_per_epoch + step, self.steps_per_epoch * self.config.epochs, self.config
-        )
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
-        loss = self._batch_loss(batch)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm, foreach=True)
-        self._optimizer.step()
-        return loss.detach()
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches, the time counted that they are waited for."""
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            self.gauges.wait_s += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
 
-    def _batch_loss(self, batch: Batch) -> Tensor:
-        """Of this rank's share; the mean over ranks is the loss of the global batch."""
-        tensors, wanted = batch.tensors, Wanted(batch.target_B)
-        if self._augment is not None:
-            places_B = torch.arange(batch.start, batch.start + len(batch.target_B), device=batch.target_B.device)
-            tensors, wanted = self._augment((tensors, batch.target_B), batch.others, places_B, self.epoch)
-        return self._loss(self._wrapped(*tensors), wanted, batch.row_ids_B) * batch.weight
+    def _compiling(self, tensors: tuple[Tensor, ...]) -> contextlib.AbstractContextManager[None]:
+        """Around what torch.compile may compile first, which takes minutes in which nothing can be asked."""
+        if not self.config.compile:
+            return contextlib.nullcontext()
+        key = (self._wrapped.training, *(tuple(tensor.shape) for tensor in tensors))
+        if key in self._compiled_for:
+            return contextlib.nullcontext()
+        self._compiled_for.add(key)
+        return self.session.stalled(self.checkpoint, self.place)
 
-    def _global_loss(self) -> dict[str, float]:
-        """Mean training loss of the epoch. NaN on one rank is NaN on all, so all of them stop."""
-        loss = float(self._loss_over_ranks()) / self.steps_per_epoch
-        self._loss_sum.zero_()
-        if not math.isfinite(loss):
-            raise TrainingFailed(
-                f"training diverged: the loss became {loss} in epoch {self.epoch} with "
-                f"train.peak_lr={self.config.peak_lr:g}",
-                f"lower train.peak_lr, for example to {self.config.peak_lr / 10:g}, "
-                "or look for extreme values in the data",
-            )
-        return {"train/loss": loss}
-
-    def _loss_over_ranks(self) -> Tensor:
-        """Sum over the steps so far of the mean loss of each global batch."""
-        total = self._loss_sum.clone()
-        if self.session.world_size > 1:
-            torch.distributed.all_reduce(total)
-        return total / self.session.world_size
+    def _obey(self, order: Order) -> None:
+        if order == Order.GO_ON:
+            return
+        self._losses.look()  # what has diverged is not worth keeping, and would be gone back to
+        self.require_sound()
+        self.session.save(self.checkpoint(), self.place, wait=order == Order.LEAVE)
+        if order == Order.LEAVE:
+            raise Leaving(self.place)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Scores on the validation rows, the same on every rank."""
-        self.model.eval()
+        """Scores on the validation rows, the same on every rank; none where there are no such rows."""
+        if not len(self._validation):
+            return {}
+        self._wrapped.eval()
+        sync_buffers(self.model, world_size=self.session.world_size)
         num_rows, ranks = len(self._validation), self.session.world_size
         # Too few rows to share out: every rank scores all of them, which leaves each mean as it is.
         mine = torch.arange(num_rows) if num_rows < 4 * ranks else torch.arange(self.session.rank, num_rows, ranks)
-        for index_B in mine.split(EVALUATION_BATCH):
-            tensors, target_B = self._validation.fetch(index_B)
-            self._scores.update(to_scores(self.model(*tensors), self.facts), target_B)
+        size = evaluation_rows(self.facts)
+        ema = self._make_step.ema
+        self._scores.reset()
+        # Every rank makes as many pieces, since all of them ask for orders together.
+        for start in range(0, math.ceil(num_rows / (ranks if len(mine) < num_rows else 1)), size):
+            with ema.swapped(self.model) if ema else contextlib.nullcontext():
+                self._score(mine[start : start + size])
+            self._obey(self.session.boundary(self.place, self.gauges))
         return prefixed("validation", self._scores.compute())
 
+    def _score(self, index_B: Tensor) -> None:
+        # A rank that has no row left takes one, and forgets its score: sharded weights are gathered by all together.
+        tensors, target_B = self._validation.fetch(index_B if len(index_B) else torch.zeros(1, dtype=torch.int64))
+        with self._compiling(tensors), self._make_step.precision.autocast():
+            output = self.model(*tensors)
+        if len(index_B):
+            self._scores.update(to_scores(output, self.facts), target_B)
+
     def _remember_best(self, metrics: Mapping[str, float]) -> None:
-        score = metrics[f"validation/{self.metric}"]
-        loss = metrics["validation/log_loss" if self.facts.task == "classification" else "validation/rmse"]
+        score = metrics.get(f"validation/{self.metric}", math.nan)
+        loss = metrics.get("validation/log_loss", metrics.get("validation/rmse", math.nan))
         stopping = self.config.early_stopping
         # On a small validation part many epochs share the best accuracy; the first of them is the least settled one.
         settles = score == self.best_score and is_better(loss, self.best_loss, "min")
-        if settles or is_better(score, self.best_score, self.mode, stopping.min_delta if stopping else 0.0):
+        is_unjudged = not len(self._validation)  # then the last epoch is the best one
+        if (
+            is_unjudged
+            or settles
+            or is_better(score, self.best_score, self.mode, stopping.min_delta if stopping else 0.0)
+        ):
             self.best_epoch, self.best_score, self.best_loss = self.epoch, score, loss
-            self._best_model = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            ema = self._make_step.ema
+            with ema.swapped(self.model) if ema else contextlib.nullcontext():
+                self._best_model = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def checkpoint(self) -> Checkpoint:
-        """Enough to go on exactly here, at any number of workers. In the middle of an epoch every rank calls it."""
+        """Enough to go on exactly here, at any number of workers. Every rank calls it, at the same place."""
+        sync_buffers(self.model, world_size=self.session.world_size)
         return {
             "format": CHECKPOINT_FORMAT,
             "epoch": self.epoch,
             "samples": self.samples,
-            "loss_sum": self._loss_over_ranks() if self.samples else torch.zeros(()),
+            "step": self.step,
+            "loss_sums": self._losses.sums(),
+            "loss_baseline": [self._losses.baseline, self._losses.num_baseline],
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            **self._make_step.state(),
+            "rng": _rng_state(),
+            "num_rollbacks": self.num_rollbacks,
             "best": {
                 "epoch": self.best_epoch,
                 "score": self.best_score,
                 "loss": self.best_loss,
                 "model": self._best_model,
             },
+            "history": [dict(metrics) for metrics in self.history],
             "data_fingerprint": self.facts.fingerprint,
             "data_sources": list(self.facts.sources),
         }
@@ -189,26 +245,85 @@ class Trainer:
                 f"now {self.facts.fingerprint})",
                 "train under another name, or bring the data back",
             )
-        self.model.load_state_dict(checkpoint["model"])
-        self._optimizer.load_state_dict(checkpoint["optimizer"])
-        self.epoch, self.samples = checkpoint["epoch"], checkpoint.get("samples", 0)
+        load_model_state(self.model, checkpoint["model"])
+        self._make_step.load(checkpoint)
+        self.epoch, self.samples, self.step = checkpoint["epoch"], checkpoint["samples"], checkpoint["step"]
         self._batches = None
-        self._loss_sum.zero_()
-        if self.samples and self.session.rank == 0:  # the others have nothing to add to it
-            self._loss_sum += checkpoint["loss_sum"].to(self.session.device) * self.session.world_size
+        self._losses.begin(checkpoint["loss_sums"])
+        self._losses.baseline, self._losses.num_baseline = checkpoint["loss_baseline"]
+        self.num_rollbacks = checkpoint["num_rollbacks"]
+        self.history = [dict(metrics) for metrics in checkpoint["history"]]
+        if self.session.world_size == 1:  # several ranks must not draw the same
+            _set_rng_state(checkpoint["rng"])
         best = checkpoint["best"]
         self.best_epoch, self.best_score, self.best_loss = best["epoch"], best["score"], best["loss"]
-        self._best_model = best["model"]
+        own = self.model.state_dict()
+        self._best_model = {name: placed_like(tensor, own[name]) for name, tensor in best["model"].items()}
+
+    def roll_back(self, checkpoint: Checkpoint) -> None:
+        """Go on from an earlier place, more carefully each time."""
+        num_rollbacks = self.num_rollbacks + 1
+        self.load(checkpoint)
+        self.num_rollbacks = num_rollbacks
+        self._make_step.schedule.lr_scale = 0.5**num_rollbacks
+
+    def require_sound(self) -> None:
+        """Raise Diverged where a weight is no number, though no loss has shown it yet. Reads the device."""
+        norms = torch.nn.utils.get_total_norm([parameter.detach() for parameter in self.model.parameters()])
+        total = float(norms.full_tensor() if hasattr(norms, "full_tensor") else norms)  # of shares of sharded weights
+        if not math.isfinite(total):
+            raise Diverged(self.place, f"the weights' norm became {total:g}")
 
 
 def run_to_end(trainer: Trainer, session: Session) -> None:
-    """Resume, then train and report epoch by epoch until finished."""
+    """Resume, then train and report epoch by epoch until finished, and leave a last checkpoint.
+
+    Raises:
+        TrainingFailed: it diverged, with the rows that did it.
+        Leaving: the host ordered it, and all is saved.
+    """
     if (checkpoint := session.restore()) is not None:
         trainer.load(checkpoint)
+    elif trainer.config.on_nan == "rollback":
+        session.save(trainer.checkpoint(), trainer.place, wait=True)  # the first step may be the one that diverges
     while not trainer.finished:
-        metrics = trainer.train_epoch()
-        is_due = trainer.finished or trainer.epoch % trainer.config.checkpoint_every_epochs == 0
-        session.report(metrics, trainer.checkpoint() if is_due else None)
+        session.report(next_epoch(trainer, session))
+    trainer.require_sound()
+    session.save(trainer.checkpoint(), trainer.place, wait=True)
+
+
+def next_epoch(trainer: Trainer, session: Session) -> dict[str, float]:
+    """Train to the end of an epoch; one that diverges is gone back from, where that is asked for.
+
+    Raises:
+        TrainingFailed: it diverged, with the rows that did it.
+    """
+    while True:
+        try:
+            return trainer.train_epoch()
+        except Diverged as diverged:
+            _recover(trainer, session, diverged)
+
+
+def _recover(trainer: Trainer, session: Session, diverged: Diverged) -> None:
+    config, place = trainer.config, diverged.place
+    told = ", ".join(str(row) for row in diverged.rows[:ROWS_TOLD])
+    more = f" and {len(diverged.rows) - ROWS_TOLD} more" if len(diverged.rows) > ROWS_TOLD else ""
+    rows = f" on the training rows {told}{more}" if diverged.rows else ""
+    what = f"training diverged: {diverged.what} in epoch {place.epoch + 1}, step {place.step + 1}{rows}"
+    can_go_back = config.on_nan == "rollback" and trainer.num_rollbacks < MAX_ROLLBACKS
+    checkpoint = session.restore() if can_go_back else None
+    facts = {"step": place.step, "epoch": place.epoch + 1, "what": diverged.what, "rows": list(diverged.rows)}
+    if checkpoint is None:
+        session.tell("diverged", **facts, action="stop")
+        again = f" {trainer.num_rollbacks} times, each with half the rate," if trainer.num_rollbacks else ""
+        raise TrainingFailed(
+            f"{what}{again} with train.peak_lr={config.peak_lr:g}",
+            f"lower train.peak_lr, for example to {config.peak_lr / 10:g}, look for extreme values in these rows, or "
+            "set train.on_nan: rollback to go on from the last checkpoint with half the rate",
+        )
+    trainer.roll_back(checkpoint)
+    session.tell("diverged", **facts, action="rollback", to_step=trainer.step, lr_scale=0.5**trainer.num_rollbacks)
 
 
 def _balanced_by(config: TrainConfig, facts: Facts, model: nn.Module) -> str:
@@ -228,45 +343,27 @@ def _augmenter(config: TrainConfig, facts: Facts, like: Part, device: torch.devi
 
 def _loss(
     config: TrainConfig, facts: Facts, model: nn.Module, train: Part | StreamPart, device: torch.device, *,
-    drawn_equally: bool,
+    drawn_equally: bool, code_path: str,
 ) -> Loss:  # fmt: skip
-    weight_K = None
-    if facts.task == "classification":
-        counts = train.class_counts if isinstance(train, StreamPart) else np.bincount(train.target)
-        counts_K = np.pad(counts, (0, len(facts.labels) - len(counts)))
-        weight_K = class_weights(config, facts.labels, counts_K, drawn_equally=drawn_equally)
+    weight = loss_weights(config, facts, train, drawn_equally=drawn_equally)
     num_members = model.num_members if isinstance(model, Ensemble) else 0
-    return Loss(config, facts, None if weight_K is None else weight_K.to(device), num_members)
+    return Loss(config, facts, None if weight is None else weight.to(device), num_members, code_path)
 
 
-def to_scores(logits_BK: Tensor, facts: Facts) -> Tensor:
-    """Probabilities (B, K), or predictions (B,) in the target's own unit."""
-    if facts.task == "classification":
-        return logits_BK.softmax(dim=1)
-    return logits_BK[:, 0] * facts.target_scale + facts.target_mean
+def _rng_state() -> dict[str, Any]:
+    """Of the generators that a module of somebody's own may draw from; ours are seeded by place."""
+    version, keys, gauss = random.getstate()
+    _, numpy_keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(keys), gauss],
+        "numpy": [torch.from_numpy(np.asarray(numpy_keys).astype(np.int64)), position, has_gauss, cached],
+    }
 
 
-def learning_rate(step: int, num_steps: int, config: TrainConfig) -> float:
-    """Linear warm-up to the peak, then half a cosine to 0 (Loshchilov and Hutter, SGDR, 2017)."""
-    warmup = config.warmup_fraction * num_steps
-    if step < warmup:
-        return config.peak_lr * (step + 1) / (warmup + 1)
-    progress = (step - warmup) / max(num_steps - warmup, 1)
-    return config.peak_lr * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> Sequence[dict[str, object]]:
-    """Weight decay on matrices only: on biases and norms it costs accuracy and buys nothing."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
-def _seed(device: torch.device, place: Sequence[int]) -> None:
-    """Seed torch by a place in the training. `torch.manual_seed` asks after every kind of device, 75 us each time."""
-    seed = int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+def _set_rng_state(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["torch"].cpu())
+    version, keys, gauss = state["python"]
+    random.setstate((version, tuple(keys), gauss))
+    numpy_keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", numpy_keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))

@@ -21,18 +21,41 @@ CLASSIFICATION_METRICS: dict[str, Mode] = {
 }
 OF_TWO_CLASSES = ("f1", "precision", "recall")  # scores of the positive label
 REGRESSION_METRICS: dict[str, Mode] = {"rmse": "min", "mae": "min", "r2": "max"}
-METRIC_MODES: dict[str, Mode] = CLASSIFICATION_METRICS | REGRESSION_METRICS
+QUANTILE_METRICS: dict[str, Mode] = {"pinball": "min"}  # of a regression that predicts a quantile
+MULTILABEL_METRICS: dict[str, Mode] = {
+    "average_precision": "max",
+    "roc_auc": "max",
+    "f1_macro": "max",
+    "f1_micro": "max",
+    "subset_accuracy": "max",
+    "hamming_loss": "min",
+    "log_loss": "min",
+}
+LANGUAGE_METRICS: dict[str, Mode] = {"log_loss": "min", "perplexity": "min", "bits_per_byte": "min", "accuracy": "max"}
+METRIC_MODES: dict[str, Mode] = {
+    **CLASSIFICATION_METRICS, **REGRESSION_METRICS, **QUANTILE_METRICS, **MULTILABEL_METRICS, **LANGUAGE_METRICS
+}  # fmt: skip
+DEFAULTS: dict[str, str] = {
+    "classification": "accuracy", "regression": "rmse", "multilabel": "average_precision",
+    "language_modelling": "log_loss",
+}  # fmt: skip
 
 
-def default_metric(task: Task) -> str:
-    """The score that decides when the experiment names none."""
-    return "accuracy" if task == "classification" else "rmse"
+def default_metric(task: Task, *, of_quantile: bool = False) -> str:
+    """The score that decides when the experiment names none; a quantile is not judged by its distance from the mean."""
+    return "pinball" if of_quantile and task == "regression" else DEFAULTS[task]
 
 
-def metrics_of(task: Task, num_classes: int) -> tuple[str, ...]:
+def metrics_of(task: Task, num_classes: int, *, of_quantile: bool = False) -> tuple[str, ...]:
     """Scores that exist for this task."""
-    if task == "regression":
-        return tuple(REGRESSION_METRICS)
+    match task:
+        case "regression":
+            return (*REGRESSION_METRICS, *(QUANTILE_METRICS if of_quantile else ()))
+        case "multilabel":
+            return tuple(MULTILABEL_METRICS)
+        case "language_modelling":
+            # What is served says how likely a text is, not which byte comes next: its accuracy is not measured.
+            return tuple(name for name in LANGUAGE_METRICS if name != "accuracy")
     return tuple(name for name in CLASSIFICATION_METRICS if num_classes == 2 or name not in OF_TWO_CLASSES)
 
 

@@ -5,6 +5,7 @@ Shape letters: N rows, K classes, P parts of the rows.
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,8 +15,11 @@ from torchmetrics.aggregation import MeanMetric
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 from torchmetrics.utilities import dim_zero_cat
 
+from training.label_metrics import LabelCounts, LabelRanking, label_scores
+from training.losses.rows import pinball
 from training.package.manifest import Task
 from training.ranking import Ranking
+from training.token_metrics import TokenSums, scores_of_texts, token_scores
 
 MAX_CLASSES_TOLD = 50  # more classes than this have no F1 of their own in the held-out scores: nobody reads a thousand
 
@@ -25,69 +29,166 @@ class Scores:
 
     Args:
         task: what is predicted.
-        num_classes: of a classification.
+        num_classes: of a classification, or labels of several a row.
         device: where the scores come from.
-        threshold: of two classes, the probability from which the second is the answer; None: the more probable one.
+        threshold: of two classes, the probability from which the second is the answer, None: the more probable one; of
+            several labels a row, the probability from which each is given, None: 0.5.
+        quantile: that a regression predicts, to have its `pinball` loss; without it there is none.
         labels: names of the classes, to have an F1 score of each, `f1/<label>`; without them there is none.
     """
 
     def __init__(
         self, task: Task, num_classes: int, device: torch.device | str = "cpu", threshold: float | None = None,
-        labels: Sequence[str] = (),
+        labels: Sequence[str] = (), quantile: float | None = None,
     ) -> None:  # fmt: skip
-        self._threshold, self._labels = threshold, labels if len(labels) <= MAX_CLASSES_TOLD else ()
-        self._numbers: dict[str, Metric] = {}
-        if task == "regression":
-            self._numbers = {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2()}
-        self._is_regression = task == "regression"
-        self._counts, self._ranking, self._log_loss = ClassCounts(num_classes), Ranking(), MeanMetric()
-        for number in self._numbers.values():
-            number.set_dtype(torch.float64)  # sums over many rows in float32 lose their last digits
-        for metric in (*self._numbers.values(), self._counts, self._ranking, self._log_loss):
-            metric.to(device)
+        self._collector: Collector
+        match task:
+            case "regression":
+                self._collector = OfNumbers(device, quantile)
+            case "multilabel":
+                self._collector = OfLabels(num_classes, device, threshold)
+            case "language_modelling":
+                self._collector = OfTokens(device)
+            case "classification":
+                self._collector = OfClasses(num_classes, device, threshold, labels)
 
     def update(self, scores: Tensor, target_N: Tensor) -> None:
         """Add rows.
 
         Args:
-            scores: probabilities (N, K), or predictions (N,) for a regression.
-            target_N: class ids, or values.
+            scores: as `training.outputs.to_scores` gives them.
+            target_N: as in `Part`.
         """
-        for metric in self._numbers.values():
-            metric.update(scores.double(), target_N.double())
-        if not self._is_regression:
-            picked_N = scores.gather(1, target_N[:, None])[:, 0].clamp_min(1e-12)
-            self._log_loss.update(-picked_N.log())
-            self._counts.update(self._answers(scores), target_N)
-            self._ranking.update(scores, target_N)
+        self._collector.update(scores, target_N)
 
     def compute(self) -> dict[str, float]:
         """Scores by name; NaN where one does not exist. Reads the device, so call it once an epoch.
 
         Starts afresh afterwards.
         """
-        return self._of_numbers() if self._is_regression else self._of_classes()
+        found = self._collector.compute()
+        self.reset()
+        return found
+
+    def reset(self) -> None:
+        """Forget the rows that were added."""
+        for metric in self._collector.metrics:
+            metric.reset()
+
+
+class Collector(Protocol):
+    """Scores of one task: update and compute as of `Scores`."""
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """What holds the rows."""
+
+    def update(self, scores: Tensor, target_N: Tensor) -> None:
+        """Add rows."""
+
+    def compute(self) -> dict[str, float]:
+        """Scores by name."""
+
+
+class OfClasses:
+    """Scores of a classification."""
+
+    def __init__(
+        self, num_classes: int, device: torch.device | str, threshold: float | None, labels: Sequence[str]
+    ) -> None:
+        self._threshold, self._labels = threshold, labels if len(labels) <= MAX_CLASSES_TOLD else ()
+        self._counts, self._ranking, self._log_loss = ClassCounts(num_classes), Ranking(), MeanMetric()
+        self.metrics = (self._counts, self._ranking, self._log_loss)
+        for metric in self.metrics:
+            metric.to(device)
+
+    def update(self, scores: Tensor, target_N: Tensor) -> None:
+        """Add rows: probabilities (N, K) and class ids."""
+        picked_N = scores.gather(1, target_N[:, None])[:, 0].clamp_min(1e-12)
+        self._log_loss.update(-picked_N.log())
+        self._counts.update(self._answers(scores), target_N)
+        self._ranking.update(scores, target_N)
 
     def _answers(self, scores_NK: Tensor) -> Tensor:
         if self._threshold is None:
             return scores_NK.argmax(dim=1)
         return (scores_NK[:, 1] >= self._threshold).long()
 
-    def _of_numbers(self) -> dict[str, float]:
-        values: dict[str, float] = {}
-        for name, metric in self._numbers.items():
-            values[name] = float(metric.compute())
-            metric.reset()
-        return values
-
-    def _of_classes(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
+        """Scores by name."""
         found = class_scores(self._counts.compute().cpu().numpy(), self._labels)
         roc_auc, average_precision = self._ranking.compute()
         found |= {"roc_auc": float(roc_auc), "average_precision": float(average_precision)}
         found["log_loss"] = float(self._log_loss.compute())
-        for metric in (self._counts, self._ranking, self._log_loss):
-            metric.reset()
         return found
+
+
+class OfNumbers:
+    """Scores of a regression."""
+
+    def __init__(self, device: torch.device | str, quantile: float | None) -> None:
+        self._numbers: dict[str, Metric] = {
+            "rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2(),
+        }  # fmt: skip
+        self._quantile, self._pinball = quantile, MeanMetric()
+        self.metrics = (*self._numbers.values(), self._pinball)
+        for number in self.metrics:
+            number.set_dtype(torch.float64)  # sums over many rows in float32 lose their last digits
+            number.to(device)
+
+    def update(self, scores: Tensor, target_N: Tensor) -> None:
+        """Add rows: predictions and values (N,)."""
+        predicted_N, target_N = scores.double(), target_N.double()
+        for metric in self._numbers.values():
+            metric.update(predicted_N, target_N)
+        if self._quantile is not None:
+            self._pinball.update(pinball(predicted_N, target_N, self._quantile))
+
+    def compute(self) -> dict[str, float]:
+        """Scores by name."""
+        judged = self._numbers | ({"pinball": self._pinball} if self._quantile is not None else {})
+        return {name: float(metric.compute()) for name, metric in judged.items()}
+
+
+class OfLabels:
+    """Scores of several labels a row."""
+
+    def __init__(self, num_labels: int, device: torch.device | str, threshold: float | None) -> None:
+        self._counts, self._ranking = LabelCounts(num_labels, threshold).to(device), LabelRanking().to(device)
+        self.metrics = (self._counts, self._ranking)
+
+    def update(self, scores: Tensor, target_N: Tensor) -> None:
+        """Add rows: probabilities, and 0 or 1 (N, K)."""
+        self._counts.update(scores, target_N)
+        self._ranking.update(scores, target_N)
+
+    def compute(self) -> dict[str, float]:
+        """Scores by name."""
+        counts_3K, totals_2, log_loss = self._counts.compute()
+        num_exact, num_rows = totals_2.tolist()
+        found = label_scores(counts_3K.cpu().numpy(), num_exact, num_rows)
+        roc_auc, average_precision = self._ranking.compute()
+        found |= {"roc_auc": float(roc_auc), "average_precision": float(average_precision)}
+        found["log_loss"] = float(log_loss) / num_rows
+        return found
+
+
+class OfTokens:
+    """Scores of a language model."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self._sums = TokenSums().to(device)
+        self.metrics = (self._sums,)
+
+    def update(self, scores: Tensor, target_N: Tensor) -> None:
+        """Add rows: logits (N, L, V) and next tokens (N, L)."""
+        self._sums.update(scores, target_N)
+
+    def compute(self) -> dict[str, float]:
+        """Scores by name."""
+        nats, counts_3 = self._sums.compute()
+        num_tokens, num_bytes, num_right = counts_3.tolist()
+        return {**token_scores(float(nats), num_tokens, num_bytes), "accuracy": num_right / max(num_tokens, 1)}
 
 
 class R2(Metric):
@@ -180,8 +281,15 @@ def held_out_scores(
     *,
     labels: Sequence[str] = (),
     threshold: float | None = None,
+    quantile: float | None = None,
 ) -> dict[str, float]:
-    """All scores of one set of predictions that exist for it, in one call. Shapes and the rest as in `Scores`."""
-    collector = Scores(task, scores.shape[1] if task == "classification" else 0, "cpu", threshold, labels)
+    """All scores of one set of predictions that exist for it, in one call. Shapes and the rest as in `Scores`.
+
+    Of a language model the scores are the mean log-likelihood a byte of each text, and `target_N` holds (N, 2) how many
+    tokens and bytes it has.
+    """
+    if task == "language_modelling":
+        return scores_of_texts(scores, target_N)
+    collector = Scores(task, scores.shape[1] if scores.ndim > 1 else 0, "cpu", threshold, labels, quantile)
     collector.update(torch.from_numpy(np.ascontiguousarray(scores)), torch.from_numpy(np.ascontiguousarray(target_N)))
     return {name: value for name, value in collector.compute().items() if math.isfinite(value)}

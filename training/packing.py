@@ -14,8 +14,8 @@ from torch import Tensor
 
 from training.compress.compress import CompressResult
 from training.config import Experiment
+from training.package.answers import output_specs, outputs_of
 from training.package.card import CardFacts, model_card
-from training.package.decision import answers
 from training.package.golden import Golden, array_to_json
 from training.package.manifest import (
     CARD_FILE,
@@ -28,7 +28,6 @@ from training.package.manifest import (
     InputSpec,
     Lineage,
     Manifest,
-    OutputSpec,
     Task,
 )
 from training.package.runtime import VariantRunner
@@ -79,7 +78,7 @@ def build_package(
     rows = pick_golden_rows(held_out, inputs)
     golden = Golden(
         inputs={spec.name: array_to_json(rows[spec.name], spec) for spec in inputs},
-        outputs=_golden_outputs(compressed, FeatureEncoder(transforms)(rows), labels, threshold),
+        outputs=_golden_outputs(compressed, FeatureEncoder(transforms)(rows), task, labels, threshold),
     )
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -89,7 +88,7 @@ def build_package(
         labels=labels,
         threshold=threshold,
         inputs=inputs,
-        outputs=_outputs(task, labels),
+        outputs=output_specs(task, labels),
         metric=metric,
         metric_mode=metric_mode,
         variants=compressed.variants,
@@ -109,7 +108,7 @@ def build_package(
     if train_rows is not None:
         model = compressed.files[manifest.variant().file]
         reference = package_reference(
-            train_rows, held_out, experiment=experiment, labels=labels, inputs=inputs, transforms=transforms,
+            train_rows, held_out, experiment=experiment, task=task, labels=labels, inputs=inputs, transforms=transforms,
             model=model, threshold=threshold,
         )  # fmt: skip
         files[REFERENCE_FILE] = reference.model_dump_json().encode()
@@ -140,26 +139,19 @@ def _is_missing(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _golden_outputs(
-    compressed: CompressResult, tensors: dict[str, np.ndarray], labels: tuple[str, ...], threshold: float | None
+    compressed: CompressResult,
+    tensors: dict[str, np.ndarray],
+    task: Task,
+    labels: tuple[str, ...],
+    threshold: float | None,
 ) -> dict[str, dict[str, list[Any]]]:
-    outputs: dict[str, dict[str, list[Any]]] = {}
+    found: dict[str, dict[str, list[Any]]] = {}
     for variant in compressed.variants:
         scores = VariantRunner(compressed.files[variant.file], num_threads=1)(tensors)
-        if labels:
-            winners = [labels[index] for index in answers(scores, threshold)]
-            outputs[variant.name] = {"label": winners, "probabilities": scores.tolist()}
-        else:
-            outputs[variant.name] = {"prediction": scores.tolist()}
-    return outputs
-
-
-def _outputs(task: Task, labels: tuple[str, ...]) -> tuple[OutputSpec, ...]:
-    if task == "regression":
-        return (OutputSpec(name="prediction", datatype="FP32"),)
-    return (
-        OutputSpec(name="label", datatype="BYTES"),
-        OutputSpec(name="probabilities", datatype="FP32", shape=(len(labels),)),
-    )
+        found[variant.name] = {
+            name: values.tolist() for name, values in outputs_of(task, labels, scores, threshold).items()
+        }
+    return found
 
 
 def _card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, int]) -> CardFacts:
@@ -169,7 +161,7 @@ def _card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, i
     return CardFacts(
         source=experiment.data.source,
         test_source=experiment.data.test,
-        target=experiment.data.target,
+        target=experiment.data.target_name,
         num_rows=num_rows,
         port=experiment.serve.port,
         example={name: values[0] for name, values in golden.inputs.items()},

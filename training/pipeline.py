@@ -1,13 +1,11 @@
 """A run from table to package: prepare, search, fit, compress, package. It starts at the first unfinished stage."""
 
-import platform
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,10 @@ from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.changes import files_changed
 from training.data.fingerprint import differences
+from training.data.folds import read_folds
 from training.data.prepare import prepare
 from training.data.prepared import Facts, Prepared
+from training.data.served import as_served
 from training.errors import ConfigError, StorageError
 from training.fit import FitResult, best_of_checkpoint, fit, require_workers
 from training.metric_names import METRIC_MODES, default_metric, metrics_of
@@ -32,12 +32,15 @@ from training.package.manifest import Lineage, Manifest
 from training.package.read import load_package
 from training.packing import build_package
 from training.progress import Progress
+from training.provenance import FILE as PROVENANCE_FILE
+from training.provenance import provenance_of, versions
 from training.run_folder import RunFolder
 from training.search.search import SearchResult, search
 from training.suitable import require_suitable
+from training.task_settings import WORDS
 from training.threshold import threshold_of
+from training.tracking.tracker import tracking
 
-LIBRARIES = ("manta", "ray", "torch", "torchmetrics", "optuna", "pyarrow", "onnx", "onnxruntime", "numpy")
 MAX_HELD_OUT_ROWS = 1000  # kept with the run, to be sent over HTTP
 OWN = "own"  # names the training of the experiment's own settings, beside those of trials
 
@@ -90,6 +93,17 @@ class Work:
         self.progress.note(f"{listed}\n  accepted: what is not done yet goes on with the new data")
 
     @cached_property
+    def all_rows(self) -> Prepared:
+        """The rows of training and validation together, none that judge: what a model after a cross-validation has."""
+        folds = read_folds(self.experiment.data, 1, code_path=self.code_path)
+        return folds.all_rows().accepting(self.prepared.facts.accepts)
+
+    @property
+    def refit(self) -> dict[str, Any]:
+        """What a cross-validation left, where the run's newest fit is the model that follows it; else empty."""
+        return (self.run.journal.last("fit") or {}).get("refit") or {}
+
+    @cached_property
     def metric(self) -> str:
         """The score that decides, without its prefix."""
         return deciding_metric(self.experiment, self.prepared.facts)
@@ -98,14 +112,19 @@ class Work:
 def deciding_metric(experiment: Experiment, facts: Facts) -> str:
     """The score that decides, without its prefix. Raises ConfigError for one that these data do not have."""
     config = experiment.search
-    name = (config.metric if config else None) or f"validation/{default_metric(facts.task)}"
-    allowed = metrics_of(facts.task, len(facts.labels))
+    of_quantile = experiment.train.loss.judged_quantile is not None
+    name = (config.metric if config else None) or f"validation/{default_metric(facts.task, of_quantile=of_quantile)}"
+    allowed = metrics_of(facts.task, len(facts.labels), of_quantile=of_quantile)
     if (metric := name.removeprefix("validation/")) not in allowed:
         raise ConfigError(
-            f"search.metric {name} does not exist for a {facts.task} with {len(facts.labels)} classes",
+            f"search.metric {name} does not exist for {WORDS[facts.task]}{_of_classes(facts)}",
             f"there are: {', '.join(f'validation/{known}' for known in allowed)}",
         )
     return metric
+
+
+def _of_classes(facts: Facts) -> str:
+    return f" with {len(facts.labels)} {'labels' if facts.task == 'multilabel' else 'classes'}" if facts.labels else ""
 
 
 @contextmanager
@@ -114,11 +133,14 @@ def working(
 ) -> Iterator[Work]:
     """Open the run's folder, alone, and keep its record of beginning and failure."""
     run = RunFolder.of(experiment)
-    with run.alone():
+    with run.alone(told=progress.note):
         run.open(experiment)
+        provenance = provenance_of(experiment, code_path).model_dump(mode="json")
+        run.write_json(PROVENANCE_FILE, provenance)
         run.journal.append(
-            "started", command=command, versions=versions(), machine=describe_machine(), code_path=code_path
-        )
+            "started", command=command, versions=provenance["versions"], machine=describe_machine(),
+            code_path=code_path, provenance=provenance,
+        )  # fmt: skip
         try:
             yield Work(experiment, run, progress, code_path, accepts_changed_data)
         except UserError as error:
@@ -168,16 +190,18 @@ def train(work: Work, found: SearchResult | None = None) -> FitResult:
     name = found.trial if found else OWN
     earlier = work.run.journal.last("fit")
     if earlier and earlier["trial"] == name:
-        work.progress.note(f"training is done: epoch {earlier['best_epoch']} of {name} is best")
+        refit = " on all rows, after a cross-validation" if earlier.get("refit") else ""
+        work.progress.note(f"training is done{refit}: epoch {earlier['best_epoch']} of {name} is best")
         return best_of_checkpoint(earlier["checkpoint"], earlier["metrics"], earlier["num_workers"])
     experiment = apply_overrides(work.experiment, found.params) if found else work.experiment
     prepared = _prepared_for(work, experiment)
     workers = f"{experiment.train.max_workers} worker(s)"
     work.progress.stage("train", f"{name} with {workers}, up to {experiment.train.epochs} epochs")
     began = time.time()
-    result = fit(
-        experiment, prepared, work.run, name=name, metric=work.metric, progress=work.progress, code_path=work.code_path
-    )
+    with tracking(experiment, work.run, work.progress, name) as progress:
+        result = fit(
+            experiment, prepared, work.run, name=name, metric=work.metric, progress=progress, code_path=work.code_path
+        )
     work.run.journal.append(
         "fit", trial=name, best_epoch=result.best_epoch, metrics=result.metrics, seconds=time.time() - began,
         num_workers=result.num_workers, checkpoint=result.checkpoint, params=found.params if found else {},
@@ -189,12 +213,14 @@ def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manif
     """Export, quantise, measure, choose, and write the package, unless that is done with the same settings."""
     settings = work.experiment.compress.model_dump(mode="json")
     name = found.trial if found else OWN
-    earlier = work.run.journal.last("packaged")
-    if earlier and earlier["settings"] == settings and earlier["trial"] == name and work.run.package.exists():
+    if _is_packaged(work, name, settings):
         work.progress.note(f"the package is written: {work.run.package}")
         return load_package(work.run.package).manifest
     experiment = apply_overrides(work.experiment, found.params) if found else work.experiment
-    prepared = _prepared_for(work, experiment)
+    refit = {} if found else work.refit
+    if refit.get("threshold") is not None:  # no row is left to tune it on anew
+        experiment = apply_overrides(experiment, {"train.imbalance.threshold": refit["threshold"]})
+    prepared = work.all_rows if refit else _prepared_for(work, experiment)
     work.progress.stage("compress", "export, quantize, measure on the held-out rows")
     began = time.time()
     manifest = _package(work, experiment, prepared, name, fitted.weights)
@@ -209,6 +235,14 @@ def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manif
         settings=settings, trial=name,
     )  # fmt: skip
     return manifest
+
+
+def _is_packaged(work: Work, name: str, settings: dict[str, Any]) -> bool:
+    """Whether the package is that of the newest fit, with these settings."""
+    earlier, fitted = work.run.journal.last("packaged"), work.run.journal.last("fit")
+    if earlier is None or (fitted is not None and earlier["time"] < fitted["time"]):
+        return False
+    return earlier["settings"] == settings and earlier["trial"] == name and work.run.package.exists()
 
 
 def run_all(work: Work) -> Manifest:
@@ -249,11 +283,13 @@ def _package(
     model = build_model(experiment.model, inputs, 0, work.code_path, experiment.ensemble)
     model.load_state_dict(weights)
     threshold = threshold_of(experiment.train.imbalance, model, facts, prepared.validation)
+    held_out, target = as_served(prepared)
     with tempfile.TemporaryDirectory() as workdir:
         compressed = compress_model(
-            model, task=facts.task, held_out=prepared.test.tensors, config=experiment.compress, workdir=Path(workdir),
+            model, task=facts.task, held_out=held_out, config=experiment.compress, workdir=Path(workdir),
             score=lambda scores: held_out_scores(
-                facts.task, scores, prepared.test.target, labels=facts.labels, threshold=threshold
+                facts.task, scores, target, labels=facts.labels, threshold=threshold,
+                quantile=experiment.train.loss.judged_quantile,
             ),
             metric=work.metric, mode=METRIC_MODES[work.metric],
             target_mean=facts.target_mean, target_scale=facts.target_scale,
@@ -292,14 +328,3 @@ def record_data(run: RunFolder, prepared: Prepared) -> None:
     details = {"inputs": [spec.model_dump(mode="json") for spec in facts.inputs], "split_rule": prepared.split_rule}
     run.write_json("data.json", known | details)
     run.journal.append("data", **known, num_features=sum(len(spec.columns) or 1 for spec in facts.inputs))
-
-
-def versions() -> dict[str, str]:
-    """Of the libraries that decide a result, and of Python."""
-    found = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:  # only of ourselves, when run from a checkout that is not installed
-            found[library] = "not installed"
-    return found

@@ -20,6 +20,28 @@ class TrialDone:
     cause: str | None = None
 
 
+@dataclass(frozen=True)
+class Live:
+    """How a training goes right now. What is not known is None."""
+
+    epoch: int  # at hand, from 1
+    num_epochs: int
+    step: int  # optimizer steps made in all
+    num_steps: int  # of all epochs
+    samples_per_s: float  # all workers together
+    wait_fraction: float  # of the time, spent waiting for batches: the mean over workers
+    num_workers: int
+    loss: float | None = None  # of a recent step
+    score: tuple[str, float] | None = None  # the deciding one, after the last epoch
+    best: float | None = None  # the best of it so far; who shows it keeps count where this is None
+    lr: float | None = None  # of the last step
+    memory_mb: float | None = None  # of the largest worker process
+    gpu_memory_mb: float | None = None  # of the fullest GPU
+    flops_per_s: float | None = None  # all workers together
+    mfu: float | None = None  # share of the GPUs' matrix peak, where that is known
+    phase: str = "train"  # or evaluate, compile, save, wait for machines
+
+
 class Progress(Protocol):
     """Told what happens; never asked anything."""
 
@@ -29,11 +51,17 @@ class Progress(Protocol):
     def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
         """An epoch of the final training ended. `epoch` counts from 1."""
 
+    def live(self, live: Live) -> None:
+        """How the final training goes, about once a second."""
+
     def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
         """A trial of the search ended."""
 
     def step(self, done: float, total: float, text: str) -> None:
         """A piece of a stage ended; `done` of `total` in whatever unit says best how much is left."""
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Something of the run's journal that a person should know; `event_text.event_text` has the words."""
 
     def note(self, text: str) -> None:
         """Something a person should know."""
@@ -48,10 +76,16 @@ class Silent:
     def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
         """Nothing."""
 
+    def live(self, live: Live) -> None:
+        """Nothing."""
+
     def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
         """Nothing."""
 
     def step(self, done: float, total: float, text: str) -> None:
+        """Nothing."""
+
+    def event(self, event: Mapping[str, Any]) -> None:
         """Nothing."""
 
     def note(self, text: str) -> None:

@@ -5,8 +5,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import yaml
 from training.config import Experiment
 from training.errors import StorageError
 from training.journal import Journal
+from training.run_mirror import CHECKPOINTS, Mirror, is_uri, joined, mirror_root, reachable
 
 # A change here makes an earlier result the result of something else. What is left out only says where and how.
 DECIDES_THE_MODEL = ("data", "model", "train", "ensemble", "search")
@@ -29,14 +30,29 @@ WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths inside one run's folder, and its journal."""
+    """Paths inside one run's folder, and its journal. Of a run in an object store it is this machine's mirror."""
 
     path: Path
+    uri: str = ""  # of the run in an object store; empty where the folder is the run
 
     @classmethod
     def of(cls, experiment: Experiment) -> "RunFolder":
         """Where this experiment's run lives; nothing is made yet."""
-        return cls(storage_root(experiment.storage) / experiment.name)
+        path = storage_root(experiment.storage) / experiment.name
+        return cls(path, joined(experiment.storage, experiment.name) if is_uri(experiment.storage) else "")
+
+    def checkpoints_of(self, training: str) -> str:
+        """Folder, or URI, of the checkpoints of one training in the run."""
+        if self.uri:
+            return joined(self.uri, CHECKPOINTS, training)
+        return str(self.path / CHECKPOINTS / training)
+
+    def refreshed(self) -> "RunFolder":
+        """The same, after a look into the object store that it may lie in. Raises StorageError."""
+        if self.uri:
+            with reachable(self.uri):
+                Mirror(self.uri, self.path).pull()
+        return self
 
     @cached_property
     def journal(self) -> Journal:
@@ -75,8 +91,15 @@ class RunFolder:
         write_text(self.experiment_file, to_yaml(experiment))
 
     @contextmanager
-    def alone(self, lock: str = ".lock") -> Iterator[None]:
-        """Hold the folder: two drivers on one run would train over each other. A dead holder's lock is gone with it."""
+    def alone(self, lock: str = ".lock", told: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Hold the folder: two drivers on one run would train over each other. A dead holder's lock is gone with it.
+
+        Of a run in an object store the folder is fetched first, and brought there as long as this lasts.
+
+        Args:
+            lock: its file.
+            told: hears of a store that cannot be reached meanwhile.
+        """
         check_writable(self.path)
         with (self.path / lock).open("w") as file:
             deadline = time.monotonic() + DYING_S
@@ -87,7 +110,8 @@ class RunFolder:
                         "wait for it, or give this one a name of its own: --set name=...",
                     )
                 time.sleep(0.1)
-            yield
+            with Mirror(self.uri, self.path).held(told) if self.uri else nullcontext():
+                yield
 
     def _refuse_other(self, experiment: Experiment) -> None:
         earlier = yaml.safe_load(self.experiment_file.read_text()) or {}
@@ -113,12 +137,9 @@ def _take(file: IO[str]) -> bool:
 
 
 def storage_root(storage: str) -> Path:
-    """The storage folder as an absolute path. Raises StorageError for a URI, which runs cannot be written to."""
-    if "://" in storage and not storage.startswith("file://"):
-        raise StorageError(
-            f"storage {storage} is a URI; runs are written to a folder",
-            "mount the store on all nodes and give the mount's path, for example --storage /mnt/runs",
-        )
+    """The storage folder as an absolute path; of an object store the folder of this machine that mirrors it."""
+    if is_uri(storage):
+        return mirror_root(storage)
     return Path(storage.removeprefix("file://")).expanduser().resolve()
 
 

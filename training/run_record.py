@@ -1,7 +1,7 @@
 """A run as its journal tells it, in one object. No torch, no ray: the report and `manta runs` read it anywhere."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import yaml
 
 from training.errors import StorageError
 from training.journal import Event, Journal
-from training.metric_names import METRIC_MODES, Mode, default_metric, is_better
+from training.metric_names import DEFAULTS, METRIC_MODES, Mode, is_better
 from training.package.manifest import Variant
 
 RunState = Literal["finished", "failed", "unfinished"]
@@ -68,15 +68,9 @@ class RunRecord:
 
     @cached_property
     def epochs(self) -> tuple[Event, ...]:
-        """The epochs of the final training as it went in the end.
-
-        Training that resumes at epoch 6, or begins anew at 1, makes what was recorded from there on void.
-        """
-        kept: list[Event] = []
-        for event in self._all("epoch"):
-            kept = [earlier for earlier in kept if earlier["epoch"] < event["epoch"]]
-            kept.append(event)
-        return tuple(kept)
+        """The epochs of the final training as it went in the end."""
+        fit = self.last("fit")
+        return standing(self._all("epoch"), fit.get("training", fit.get("trial")))
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -93,7 +87,7 @@ class RunRecord:
         """The score that decides during training, for example "validation/accuracy"."""
         named = self.last("searched").get("metric") or (self.experiment.get("search") or {}).get("metric")
         return str(
-            named or f"validation/{default_metric('regression' if self.task == 'regression' else 'classification')}"
+            named or f"validation/{DEFAULTS.get(self.task, DEFAULTS['classification'])}"
         )
 
     @property
@@ -150,6 +144,24 @@ class RunRecord:
 
     def _all(self, kind: str) -> Iterator[Event]:
         return (event for event in self.events if event.get("event") == kind)
+
+
+def standing(epochs: Iterable[Event], training: str | None = None) -> tuple[Event, ...]:
+    """Epochs as one training went in the end: that of this name, else the newest.
+
+    One that resumes at epoch 6, or begins anew at 1, makes what was recorded from there on void.
+    """
+    told = list(epochs)
+    if training is None and told:
+        training = told[-1].get("training")
+    kept: list[Event] = []
+    for event in told:
+        if event.get("training", training) != training:
+            continue
+        while kept and kept[-1]["epoch"] >= event["epoch"]:
+            kept.pop()
+        kept.append(event)
+    return tuple(kept)
 
 
 def number(value: Any) -> float:

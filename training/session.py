@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from training.parallel import wrap
 from training.train_config import TrainConfig
 
 Checkpoint = dict[str, Any]  # what `Trainer.checkpoint` gives; loads with weights_only=True
@@ -28,8 +29,10 @@ class Gauges:
     """What the loop measures as it goes, for whoever shows it. The loop changes it in place; nothing here waits."""
 
     wait_s: float = 0.0  # spent waiting for batches, since the loop began
+    lr: float | None = None  # of the last step
     loss: Tensor | None = None  # of the last step, on the device: to read it is to wait for the device
     flops_per_sample: float = 0.0  # forward and backward together; 0 where it was not measured
+    peak_flops_per_s: float = 0.0  # of this rank's GPU, as measured; 0 without one
 
 
 class Order(IntEnum):
@@ -94,8 +97,8 @@ class PlainSession:
     latest: Checkpoint | None = None
 
     def wrap(self, model: nn.Module, config: TrainConfig) -> nn.Module:
-        """The model on the device."""
-        return model.to(self.device)
+        """On the device; with `compile` and `activation_checkpointing` as asked for."""
+        return wrap(model, config, self.device, world_size=1)
 
     def restore(self) -> Checkpoint | None:
         """What was saved last."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 from training.config import Experiment
 from training.data.reference_rows import drawn
 from training.data.table import as_float32, target_texts
-from training.package.manifest import InputSpec
+from training.package.manifest import InputSpec, Task
 from training.package.reference import Reference, build_reference
 from training.package.runtime import VariantRunner
 from training.package.transforms import FeatureEncoder, Transforms, encoder_inputs
@@ -23,6 +23,7 @@ def package_reference(
     held_out: pa.Table,
     *,
     experiment: Experiment,
+    task: Task,
     labels: tuple[str, ...],
     inputs: tuple[InputSpec, ...],
     transforms: Transforms,
@@ -35,23 +36,30 @@ def package_reference(
         training_rows: raw, target included.
         held_out: raw rows that took no part in training.
         experiment: resolved.
-        labels: class names in the order of the model's outputs; empty for a regression.
+        task: what the model answers.
+        labels: names in the order of the model's outputs; empty where it answers numbers.
         inputs: what a client sends.
         transforms: from that to the model's tensors.
         model: the chosen variant's file.
         threshold: of two classes, the probability of the second from which it is the answer.
     """
     data = experiment.data
-    column = training_rows.column(data.target)
+    of_scores = task in ("classification", "regression")  # of the others there is no one answer to compare
     return build_reference(
         (encoder_inputs(part, inputs) for part in _parts(training_rows)),
         inputs,
         hidden=[*data.pii, *transforms.hashed],
-        target=(data.target, target_texts(column, data).astype(object) if labels else as_float32(column)),
-        scores=_scores(drawn(held_out, MAX_SCORED_ROWS), inputs, transforms, model),
+        target=_target(training_rows, experiment, bool(labels)) if of_scores else None,
+        scores=_scores(drawn(held_out, MAX_SCORED_ROWS), inputs, transforms, model) if of_scores else None,
         labels=labels,
         threshold=threshold,
     )
+
+
+def _target(rows: pa.Table, experiment: Experiment, of_classes: bool) -> tuple[str, np.ndarray]:
+    data = experiment.data
+    column = rows.column(data.target_name)
+    return data.target_name, target_texts(column, data).astype(object) if of_classes else as_float32(column)
 
 
 def _scores(rows: pa.Table, inputs: tuple[InputSpec, ...], transforms: Transforms, model: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 from training.data.prepared import Facts
 from training.errors import ConfigError, DataError
 from training.learning_config import AugmentConfig, ImbalanceConfig
+from training.task_settings import unsuited
 from training.train_config import TrainConfig
 
 _OF_IMAGES = ("flip", "shift", "rotate_degrees", "crop", "erase", "cutmix")
@@ -19,10 +20,12 @@ def require_suitable(config: TrainConfig, facts: Facts, validation_target: np.nd
         ConfigError: as said.
         DataError: a threshold is to be tuned, and a class has no validation row.
     """
-    problems = [*_of_the_task(config, facts), *_of_classes(config.imbalance, facts), *_of_inputs(config.augment, facts)]
+    problems = [
+        *unsuited(config, facts.task), *_of_classes(config.imbalance, facts), *_of_inputs(config.augment, facts)
+    ]  # fmt: skip
     if problems:
         raise ConfigError("\n  ".join(["settings do not suit the data", *problems]))
-    if isinstance(goal := config.imbalance.threshold, str):
+    if isinstance(goal := config.imbalance.threshold, str) and facts.task == "classification":
         require_both_classes(validation_target, facts.labels, goal)
 
 
@@ -38,14 +41,8 @@ def require_both_classes(target_N: np.ndarray, labels: tuple[str, ...], goal: st
     )
 
 
-def _of_the_task(config: TrainConfig, facts: Facts) -> Iterator[str]:
-    if facts.task == "regression":
-        for key in config.of_classes:
-            yield f"{key} is for a classification, and the target asks for a regression"
-
-
 def _of_classes(config: ImbalanceConfig, facts: Facts) -> Iterator[str]:
-    if facts.task != "classification":
+    if facts.task not in ("classification", "multilabel"):
         return
     labels = ", ".join(map(repr, facts.labels))
     if isinstance(config.class_weights, dict):
@@ -54,7 +51,7 @@ def _of_classes(config: ImbalanceConfig, facts: Facts) -> Iterator[str]:
             yield f"train.imbalance.class_weights names {named}, which is no label; there are {labels}"
         if not any(config.class_weights.get(label, 1.0) for label in facts.labels):
             yield "train.imbalance.class_weights are 0 for every class; at least one must be above 0"
-    if config.threshold is not None and len(facts.labels) != 2:
+    if config.threshold is not None and len(facts.labels) != 2 and facts.task == "classification":
         yield f"train.imbalance.threshold is for two classes, there are {len(facts.labels)}: {labels}"
 
 

@@ -5,8 +5,23 @@ from pathlib import Path
 
 from pydantic import Field
 
+from training.cross_validation.record import read_cross_validation
 from training.package.shapes import StoredModel
 from training.run_record import RunRecord, RunState
+
+
+class FoldsSummary(StoredModel):
+    """A cross-validation in a few fields."""
+
+    num_folds: int
+    num_seeds: int
+    metric: str
+    mean: float | None  # over the folds
+    low: float | None  # of the 95 % interval
+    high: float | None
+    interval: str  # how that was made
+    out_of_fold: float | None  # of all rows together
+    test: float | None  # of the model of all rows
 
 
 class RunSummary(StoredModel):
@@ -23,6 +38,7 @@ class RunSummary(StoredModel):
     num_trials: dict[str, int] = Field(default_factory=dict)  # by state
     test_metric: str | None = None
     test_score: float | None = None
+    cross_validation: FoldsSummary | None = None
     chosen: str | None = None  # the variant to serve
     reason: str | None = None  # why that one
     package: str | None = None
@@ -53,6 +69,7 @@ def summarise(run_folder: Path) -> RunSummary:
         num_trials=_num_by_state(record),
         test_metric=packaged.get("metric"),
         test_score=packaged.get("score"),
+        cross_validation=_folds(run_folder),
         chosen=compressed.get("chosen"),
         reason=compressed.get("reason"),
         package=packaged.get("path"),
@@ -65,6 +82,19 @@ def summarise(run_folder: Path) -> RunSummary:
         error=record.last("failed").get("message") if record.state == "failed" else None,
         report=str(report) if report.exists() else None,
     )
+
+
+def _folds(run_folder: Path) -> FoldsSummary | None:
+    found = read_cross_validation(run_folder)
+    if found is None:
+        return None
+    spread = found.spread
+    return FoldsSummary(
+        num_folds=found.num_folds, num_seeds=found.num_seeds, metric=found.metric, interval=found.interval,
+        mean=spread.mean if spread else None, low=spread.low if spread else None, high=spread.high if spread else None,
+        out_of_fold=found.out_of_fold.get(found.metric),
+        test=found.refit.scores.get(found.metric) if found.refit else None,
+    )  # fmt: skip
 
 
 def summaries(storage: Path) -> list[RunSummary]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from training.data.prepared import Facts, Part
 from training.learning_config import ImbalanceConfig
-from training.loop import to_scores
+from training.outputs import to_scores
 from training.suitable import require_both_classes
 
 Goal = Literal["f1", "balanced_accuracy", "mcc"]

@@ -152,20 +152,6 @@ class TrainConfig(StrictModel):
     )
 
     @property
-    def of_classes(self) -> tuple[str, ...]:
-        """Keys that are set and mean nothing to a regression."""
-        plain = ImbalanceConfig()
-        set_keys = {
-            "train.loss.kind": self.loss.kind == "focal",
-            "train.label_smoothing": self.label_smoothing > 0,
-            **{
-                f"train.imbalance.{name}": getattr(self.imbalance, name) != getattr(plain, name)
-                for name in ("class_weights", "sampling", "resample", "threshold")
-            },
-        }
-        return tuple(key for key, is_set in set_keys.items() if is_set)
-
-    @property
     def min_workers(self) -> int:
         """Fewest training processes the run can go on with."""
         return self.workers.min if isinstance(self.workers, Workers) else self.workers

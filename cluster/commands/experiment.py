@@ -1,7 +1,7 @@
 """init, check, train, tune, compress, run: commands about one experiment."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,13 @@ from cluster.commands.options import (
     console_of,
     experiment_of,
 )
-from cluster.console import table_lines
+from cluster.console import Console, table_lines
+from training.config import Experiment
 from training.config_file import as_written, explain, json_schema
 from training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cluster.work import Place
 
 
 def init(
@@ -95,22 +99,46 @@ def _explained() -> str:
 def train(
     config: ConfigArgument,
     overrides: Overrides = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate: hold out each of so many folds once, then train on all rows.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="With --folds: trainings of each fold, by other seeds.")] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit/--no-refit", help="With --folds: whether a model of all rows follows.")
+    ] = True,
     address: Address = None,
     storage: Storage = None,
     accept_changed_data: AcceptChangedData = False,
     as_json: Json = False,
     talk: Talk = None,
 ) -> None:
-    """Train once; prints the checkpoint's path."""
+    """Train once, or with --folds a fold at a time; prints the checkpoint's path, or a table of the folds."""
+    if folds is None and (seeds is not None or not refit):
+        raise ConfigError("--seeds and --no-refit are for a cross-validation", "add --folds 5, or leave them out")
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
 
-    outcome = work.train(
-        experiment,
-        console,
-        work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
-    )
+    place = work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data)
+    if folds is not None:
+        _cross_validate(experiment, console, place, folds, 1 if seeds is None else seeds, refit, as_json)
+        return
+    outcome = work.train(experiment, console, place)
     console.data(outcome if as_json else str(outcome["checkpoint"]))
+
+
+def _cross_validate(
+    experiment: Experiment, console: Console, place: "Place", num_folds: int, num_seeds: int, refit: bool, as_json: bool
+) -> None:
+    from cluster.folds import cross_validate, folder_of
+    from cluster.folds_text import folds_json, folds_text
+    from training.cross_validation.record import FoldsPlan
+
+    plan = FoldsPlan(num_folds, num_seeds)
+    record = cross_validate(experiment, console, place, plan, with_refit=refit)
+    console.close()
+    folder = str(folder_of(experiment))
+    console.data(folds_json(record, folder) if as_json else folds_text(record))
+    console.talk(f"out-of-fold predictions: {folder}/out_of_fold.parquet; the page: {folder}/report.html")
 
 
 def tune(

@@ -36,6 +36,7 @@ def runs(storage: StorageFolder = DEFAULT_STORAGE, as_json: Json = False, talk: 
     """List the runs in a storage folder."""
     console = console_of(talk)
     from cluster.history import state_of
+    from cluster.summary_text import folds_summary
     from training.summary import summaries
 
     found = summaries(Path(storage))
@@ -45,8 +46,11 @@ def runs(storage: StorageFolder = DEFAULT_STORAGE, as_json: Json = False, talk: 
     if not found:
         console.talk(f"no runs in {storage}")
         return
-    rows = [["run", "state", "score", "variant", "release", "started"]]
+    has_folds = any(run.cross_validation for run in found)
+    rows = [["run", "state", "score", *(["cross-validation"] if has_folds else []), "variant", "release", "started"]]
     for run in found:
         score = "-" if run.test_score is None else f"{run.test_metric} {run.test_score:.4f}"
-        rows.append([run.name, state_of(run), score, run.chosen or "-", run.release or "-", run.started_at or "-"])
+        folds = [folds_summary(run.cross_validation)] if has_folds else []
+        last = (run.chosen or "-", run.release or "-", run.started_at or "-")
+        rows.append([run.name, state_of(run), score, *folds, *last])
     console.data("\n".join(table_lines(rows)))

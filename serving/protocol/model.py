@@ -11,6 +11,7 @@ from serving.errors import ModelNotReady, RequestError, UnknownModel, UnknownPat
 from serving.protocol.infer import infer_reply, parse_infer, parse_json
 from serving.protocol.inputs import inputs_from_records
 from serving.protocol.reply import Reply, error_reply, failure_reply, json_reply
+from training.package.answers import records_of
 from training.package.golden import Golden
 from training.package.manifest import InputSpec, Manifest
 
@@ -112,11 +113,8 @@ def model_path(name: str) -> str:
 
 
 def records_from_outputs(outputs: Mapping[str, np.ndarray], labels: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One record a row: {"label", "probabilities": {label: p}} or {"prediction"}. Numbers stay numpy float32."""
-    if not labels:
-        return [{"prediction": value} for value in outputs["prediction"]]
-    rows = zip(outputs["label"].tolist(), outputs["probabilities"], strict=True)
-    return [{"label": label, "probabilities": dict(zip(labels, row, strict=True))} for label, row in rows]
+    """One record a row, see `training.package.answers.records_of`. Numbers stay numpy float32."""
+    return records_of(outputs, labels)
 
 
 def metadata(info: ModelInfo) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class MadeUpRun:
         folder.mkdir(parents=True)
         (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment or EXPERIMENT, sort_keys=False))
 
-    def event(self, kind: str, after_s: float = 1.0, **fields: Any) -> None:
+    def event(self, kind: str, after_s: float = 1.0, /, **fields: Any) -> None:
         self.now += after_s
         with (self.folder / "journal.jsonl").open("a") as file:
             file.write(json.dumps({"event": kind, "time": self.now, **fields}) + "\n")
@@ -76,7 +76,7 @@ class MadeUpRun:
             num_complete=17, num_pruned=20, num_failed=3, seconds=71.2, params={"train.peak_lr": 0.003},
         )  # fmt: skip
 
-    def epochs(self, num: int = 22, first: int = 1) -> None:
+    def epochs(self, num: int = 22, first: int = 1, **measured: Any) -> None:
         for epoch in range(first, num + 1):
             fall = math.exp(-epoch / 5)
             metrics = {
@@ -84,7 +84,7 @@ class MadeUpRun:
                 "validation/loss": 0.31 + 0.16 * fall + 0.0006 * epoch,
                 "validation/accuracy": 0.857 - 0.06 * fall - 0.00002 * (epoch - 14) ** 2,
             }
-            self.event("epoch", 1.1, epoch=epoch, metrics=metrics, seconds=1.0)
+            self.event("epoch", 1.1, epoch=epoch, metrics=metrics, seconds=1.0, **measured)
 
     def fitted(self) -> None:
         metrics = {"validation/accuracy": 0.8571, "validation/loss": 0.318, "validation/roc_auc": 0.9132}
@@ -140,6 +140,30 @@ def full_run(folder: Path) -> Path:
     run.fitted()
     run.compressed()
     run.finish()
+    return folder
+
+
+def interrupted_run(folder: Path) -> Path:
+    """A training on machines that went, with what hosts measure beside the scores."""
+    run = MadeUpRun(folder, {"name": "adult", "data": EXPERIMENT["data"]})
+    run.start()
+    run.data()
+    run.event("micro_batch", rows=128, share=256, step=0)
+    run.epochs(6, samples_per_s=41_200.0, wait_fraction=0.012, lr=3e-3, workers=2)
+    run.event("preempted", step=371, what="node 10.0.0.7 is being drained", kind="left", workers=2)
+    run.event("resumed", 9.0, step=371, epoch=6, checkpoint="00000371", workers=1, seconds=8.7, steps_lost=0)
+    run.epochs(11, first=7, samples_per_s=20_900.0, wait_fraction=0.004, lr=2e-3, workers=1)
+    gone = "worker 0 on 10.0.0.8 (pid 4711) was killed or crashed: its process ended without an error of its own"
+    run.event("worker_lost", step=702, what=gone, kind="crash", workers=1)
+    run.event("resumed", 14.0, step=660, epoch=10, checkpoint="00000660", workers=2, seconds=13.2, steps_lost=42)
+    run.epochs(14, first=11, samples_per_s=41_000.0, wait_fraction=0.31, lr=1e-3, workers=2)
+    run.event("diverged", step=850, epoch=15, what="the loss became nan", rows=[1, 2], action="rollback", to_step=780,
+              lr_scale=0.5)  # fmt: skip
+    run.epochs(17, first=13, samples_per_s=41_000.0, wait_fraction=0.02, lr=5e-4, workers=2)
+    run.start()
+    run.event("resumed", 3.0, step=1105, epoch=17, checkpoint="00001105", workers=2, seconds=2.1, steps_lost=0)
+    run.epochs(22, first=18, samples_per_s=41_000.0, wait_fraction=0.02, lr=1e-4, workers=2)
+    run.fitted()
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -43,4 +44,51 @@ class Raises(nn.Module):
         """Logits, or the error."""
         if self.training and self.width < self.limit:
             raise RuntimeError(f"width {self.width} is below {self.limit}")
+        return self.layer(numeric_BF)
+
+
+class Paced(nn.Module):
+    """A linear model whose training steps take their time, and which can be told to misbehave by a file.
+
+    A file `<folder>/hang-<rank>`, `pause-<rank>` or `raise-<rank>` is obeyed by that rank in its next step and taken
+    away, so that it happens once; `always-<rank>` has it raise ever again.
+    """
+
+    def __init__(self, inputs: ModelInputs, folder: str, seconds: float = 0.05) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs.num_numeric, inputs.num_outputs)
+        self.folder, self.seconds = Path(folder), seconds
+
+    def forward(self, numeric_BF: Tensor) -> Tensor:
+        """Logits, after a while."""
+        if self.training:
+            time.sleep(self.seconds)
+            rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+            if self._is_told(f"hang-{rank}"):
+                time.sleep(3600)
+            if self._is_told(f"pause-{rank}"):
+                time.sleep(3)
+            if (self.folder / f"always-{rank}").exists() or self._is_told(f"raise-{rank}"):
+                raise ValueError("told to fail")
+        return self.layer(numeric_BF)
+
+    def _is_told(self, name: str) -> bool:
+        try:
+            (self.folder / name).rename(self.folder / f"{name}.done")
+        except FileNotFoundError:
+            return False
+        return True
+
+
+class Puts(nn.Module):
+    """A linear model with an operation that has no deterministic kernel."""
+
+    def __init__(self, inputs: ModelInputs) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs.num_numeric, inputs.num_outputs)
+
+    def forward(self, numeric_BF: Tensor) -> Tensor:
+        """Logits."""
+        places = torch.zeros(2, dtype=torch.int64)
+        torch.zeros(3).put_(places, torch.ones(2))
         return self.layer(numeric_BF)

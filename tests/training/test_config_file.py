@@ -40,7 +40,7 @@ def test_all_problems_come_at_once_each_with_its_key(config: Path) -> None:
     assert "has 6 problems" in said
     for line in (
         "data.source    is 3, must be text",
-        "data.target    is missing (text: the column to predict)",
+        "data.target    is missing (text or list of text: the column to predict",
         "train.peak_lr  is 3.0, must be below 1",
         "train.epoch    is not a known key (nearest: train.epochs)",
         'train.workers  is the text "x", must be a whole number or a mapping of keys to values',

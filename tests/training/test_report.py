@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.training.made_up_runs import NASTY, MadeUpRun, full_run, nasty_run
+from tests.training.made_up_runs import NASTY, MadeUpRun, full_run, interrupted_run, nasty_run
 from training.errors import StorageError
+from training.event_text import duration
 from training.report import write_report
 from training.report.page import render
-from training.report.text import duration, setting, size
+from training.report.text import setting, size
 from training.run_record import RunRecord
 
 
@@ -156,3 +157,54 @@ def test_settings_and_sizes_are_short() -> None:
         "None",
     ]
     assert [size(value) for value in (900, 36_024, 8_715_839)] == ["1 KB", "36 KB", "8.7 MB"]
+
+
+def test_a_training_that_was_interrupted_says_where_and_why(tmp_path: Path) -> None:
+    page = page_of(interrupted_run(tmp_path / "adult"))
+    for text in (
+        "22 epochs, the best was 14; resumed 3 times, 42 steps lost where that is known, 24 s to resume",
+        "<h3>What happened</h3>",
+        "training saved itself and left (node 10.0.0.7 is being drained)", "goes on with 1 worker, 8.7 s later",
+        "begun again: run configs/adult.yaml", "goes on with 2 workers, 2.1 s later</td>",
+        "training diverged (the loss became nan); back to step 780",
+        "its process ended without an error of its own", '<td class="num">1,105</td>',
+    ):  # fmt: skip
+        assert text in page, text
+    figures = figures_of(page)
+    lines = {trace["name"]: trace["x"] for trace in figures["scores"]["data"] if trace.get("yaxis") == "y2"}
+    assert lines == {
+        "preempted": [6.5, 6.5, None], "killed": [10.5, 10.5, None], "rolled back": [12.5, 12.5, None],
+        "begun again": [17.5, 17.5, None],
+    }  # fmt: skip
+    best = figures["scores"]["data"][-1]
+    assert (best["x"], best["text"]) == ([14], ["best: 14"])
+    assert best["y"][0] == figures["scores"]["data"][0]["y"][13]
+    assert figures["pace"]["data"][0]["y"][5:8] == [41_200.0, 20_900.0, 20_900.0]
+    assert figures["waiting"]["data"][0]["y"][:2] == pytest.approx([1.2, 1.2])  # percent
+    assert figures["workers"]["data"][0]["y"][5:8] == [2, 1, 1]
+    assert figures["rate"]["data"][0]["y"][-1] == 1e-4
+
+
+def test_a_calm_training_has_no_lines_and_no_list(tmp_path: Path) -> None:
+    page = page_of(full_run(tmp_path / "adult"))
+    assert "What happened" not in page
+    assert all(trace.get("yaxis") != "y2" for trace in figures_of(page)["scores"]["data"])
+    assert not {"pace", "waiting", "rate", "workers"} & set(figures_of(page))
+
+
+def test_another_trainings_epochs_do_not_mix_with_the_final_ones(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.start()
+    run.epochs(3, training="t0007")
+    run.epochs(5, training="t0003")
+    assert len(RunRecord.read(run.folder).epochs) == 5
+    run.fitted()
+    run.epochs(2, training="t0009")
+    assert [event["training"] for event in RunRecord.read(run.folder).epochs] == ["t0003"] * 5
+
+
+def test_no_password_of_the_settings_is_shown(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult", {"name": "adult", "data": {"source": "postgresql://me:hunter2@db/x"}})
+    run.start()
+    assert "hunter2" not in page_of(run.folder)
+    assert "postgresql://me:***@db/x" in page_of(run.folder)

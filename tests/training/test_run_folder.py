@@ -42,9 +42,13 @@ def test_storage_that_cannot_be_written_is_said(tmp_path: Path) -> None:
             RunFolder.of(experiment(Path("/proc/runs"))).open(experiment(Path("/proc/runs")))
 
 
-def test_a_uri_as_storage_is_refused() -> None:
-    with pytest.raises(StorageError, match="s3://bucket is a URI"):
-        storage_root("s3://bucket")
+def test_what_lies_in_a_store_is_worked_on_in_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    one, other = storage_root("s3://bucket/a"), storage_root("s3://bucket/b")
+    assert one.is_relative_to(tmp_path)
+    assert one != other
 
 
 def test_differences_name_leaves() -> None:

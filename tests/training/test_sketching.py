@@ -32,7 +32,7 @@ def test_inputs_target_and_answers_are_sketched(tmp_path: Path) -> None:
     data = {"source": "x.csv", "target": "rich", "rename_labels": {"Yes": "yes"}, "pii": {"city": "hash"}}
     found = package_reference(
         rows(0), rows(1, 50), experiment=Experiment.model_validate({"name": "adult", "data": data}),
-        labels=("no", "yes"), inputs=TABLE_INPUTS, transforms=TABLE_TRANSFORMS,
+        task="classification", labels=("no", "yes"), inputs=TABLE_INPUTS, transforms=TABLE_TRANSFORMS,
         model=tmp_path / "package" / "variants" / "fp32.onnx", threshold=None,
     )  # fmt: skip
     assert found.num_rows == NUM_ROWS

@@ -78,7 +78,7 @@ def compress(
     if config.int8:
         paths["int8"] = paths["fp32"].with_name("int8.onnx")
         quantize_int8(paths["fp32"], paths["int8"])
-    unit = 1.0 if task == "classification" else target_scale
+    unit = target_scale if task == "regression" else 1.0
     variants = _measure(paths, held_out, score, part, unit)
     decision = choose(variants, f"{part}/{metric}", mode, config.max_drop)
     return CompressResult(decision.variants, decision.chosen, decision.reason, workdir)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from training.compress.errors import ExportFailed
 from training.compress.quiet import quiet
+from training.package.byte_tokens import FIRST_BYTE, PAD
 from training.package.manifest import Task
 from training.package.runtime import OUTPUT_NAME, VariantRunner
 
@@ -22,7 +23,7 @@ EXPORT_TOLERANCE = 1e-3  # in probabilities, or in standard deviations of the ta
 
 
 class ScoringModel(nn.Module):
-    """A model and the last step of its answer: softmax, or back to the target's own unit."""
+    """A model and the last step of its answer: softmax, back to the target's own unit, or how likely a text is."""
 
     def __init__(self, model: nn.Module, task: Task, target_mean: float = 0.0, target_scale: float = 1.0) -> None:
         super().__init__()
@@ -30,11 +31,25 @@ class ScoringModel(nn.Module):
         self.target_mean, self.target_scale = target_mean, target_scale
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Probabilities (N, K), or predictions (N,) for a regression."""
+        """Probabilities (N, K); predictions (N,) for a regression; mean log-likelihood a byte (N,) of texts."""
+        if self.task == "language_modelling":
+            return self._log_likelihood(*tensors)
         logits = self.model(*tensors)
         if self.task == "classification":
             return torch.softmax(logits.float(), dim=-1)
+        if self.task == "multilabel":
+            return torch.sigmoid(logits.float())
         return logits.float().squeeze(-1) * self.target_scale + self.target_mean
+
+    def _log_likelihood(self, tokens_NWL: Tensor) -> Tensor:
+        """Of texts (N,), in windows that overlap by one token, see `windows_of`."""
+        seen_ML = tokens_NWL[:, :, :-1].flatten(0, 1)
+        following_NWL = tokens_NWL[:, :, 1:]
+        log_p_MLV = torch.log_softmax(self.model(seen_ML).float(), dim=-1)
+        right_ML = log_p_MLV.gather(2, following_NWL.flatten(0, 1).unsqueeze(2)).squeeze(2)
+        right_NWL = torch.where(following_NWL != PAD, right_ML.view_as(following_NWL), 0.0)
+        num_bytes_N = (following_NWL >= FIRST_BYTE).sum(dim=(1, 2)).clamp_min(1)
+        return right_NWL.sum(dim=(1, 2)) / num_bytes_N
 
 
 def export_onnx(
@@ -52,7 +67,7 @@ def export_onnx(
         model: called with the example's tensors in their order; gives logits (N, K), or (N, 1) for a regression.
         example: tensors by name, some rows of each; the names become the graph's inputs, the first axis is free.
         task: what the output means.
-        target_mean: of the training target; unused in classification.
+        target_mean: of the training target; of a regression only.
         target_scale: likewise, its standard deviation.
         path: file to write; weights are inside it.
 
@@ -60,18 +75,22 @@ def export_onnx(
         ExportFailed: torch cannot export the model, or the exported one answers differently.
     """
     scoring = ScoringModel(copy.deepcopy(model).cpu(), task, target_mean, target_scale).eval()
-    rows = _at_least_two(example)
+    rows = _at_least_two(example, task)
     _write(scoring, rows, path)
     _check(scoring, rows, path)
 
 
-def _at_least_two(example: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _at_least_two(example: Mapping[str, np.ndarray], task: Task) -> dict[str, np.ndarray]:
     """torch.export takes a size of 1 as a constant, so the graph would accept single rows only."""
-    return {name: values if len(values) > 1 else np.repeat(values, 2, axis=0) for name, values in example.items()}
+    rows = {name: values if len(values) > 1 else np.repeat(values, 2, axis=0) for name, values in example.items()}
+    if task == "language_modelling" and rows["tokens"].shape[1] == 1:  # and likewise for texts of a single window
+        rows["tokens"] = np.pad(rows["tokens"], ((0, 0), (0, 1), (0, 0)), constant_values=PAD)
+    return rows
 
 
 def _write(scoring: ScoringModel, rows: Mapping[str, np.ndarray], path: Path) -> None:
-    batch = torch.export.Dim("batch", min=1)
+    batch, windows = torch.export.Dim("batch", min=1), torch.export.Dim("windows", min=1)
+    free = {0: batch, 1: windows} if scoring.task == "language_modelling" else {0: batch}
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -79,7 +98,7 @@ def _write(scoring: ScoringModel, rows: Mapping[str, np.ndarray], path: Path) ->
                 _as_tensors(rows),
                 input_names=list(rows),
                 output_names=[OUTPUT_NAME],
-                dynamic_shapes=(tuple({0: batch} for _ in rows),),  # one entry: forward has one parameter, *tensors
+                dynamic_shapes=(tuple(free for _ in rows),),  # one entry: forward has one parameter, *tensors
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -118,7 +137,7 @@ def _check(scoring: ScoringModel, rows: Mapping[str, np.ndarray], path: Path) ->
             raise ExportFailed(
                 f"{_name(scoring)} fails on {_count(num)}: {_cause(error)}", "a model must take any number of rows"
             ) from error
-        scale = 1.0 if scoring.task == "classification" else scoring.target_scale
+        scale = scoring.target_scale if scoring.task == "regression" else 1.0
         if got.shape != expected.shape or not np.allclose(got, expected, rtol=1e-3, atol=EXPORT_TOLERANCE * scale):
             raise ExportFailed(
                 f"{_name(scoring)} answers differently as ONNX than in torch on {_count(num)}: {_gap(got, expected)}",

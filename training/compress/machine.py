@@ -10,7 +10,7 @@ _TELLING = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp",
 
 def describe_machine() -> str:
     """CPU model, cores and the instruction sets that matter, in one line."""
-    info = _cpu_info()
+    info = cpu_facts()
     model = info.get("model name") or platform.processor() or platform.machine()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     sets = " ".join(name for name in _TELLING if name in flags)
@@ -18,7 +18,7 @@ def describe_machine() -> str:
     return f"{model}, {num_cores} core{'s' if num_cores > 1 else ''}{', ' + sets if sets else ''}"
 
 
-def _cpu_info() -> dict[str, str]:
+def cpu_facts() -> dict[str, str]:
     """The first processor of /proc/cpuinfo; nothing where there is no such file."""
     path = Path("/proc/cpuinfo")
     if not path.exists():

@@ -1,6 +1,6 @@
 """What a person writes of the data. Importable without torch, ray or pyarrow, as `training.config` is."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -198,9 +198,20 @@ class DataConfig(SourceShape):
     )
     test: str | None = Field(default=None, description="a separate source of held-out rows, read like `source`")
     join: tuple[JoinConfig, ...] = Field(default=(), description="further sources, joined in this order")
-    target: str = Field(description="the column to predict")
-    task: Literal["auto", "classification", "regression"] = Field(
-        default="auto", description="auto: text, booleans and few whole numbers are classes, other numbers a regression"
+    target: str | Annotated[tuple[str, ...], Field(min_length=2)] = Field(
+        description="the column to predict; of task multilabel also several columns of 0 and 1, one a label; of "
+        "language_modelling the column of texts"
+    )
+    task: Literal["auto", "classification", "regression", "multilabel", "language_modelling"] = Field(
+        default="auto",
+        description="auto: text, booleans and few whole numbers are classes, other numbers a regression; multilabel: "
+        "any number of labels a row; language_modelling: the next byte of a text",
+    )
+    label_separator: str | None = Field(
+        default=None, min_length=1, description="multilabel: what stands between the labels of a target that is text"
+    )
+    sequence_length: int = Field(
+        default=128, ge=2, description="language_modelling: bytes of a text that the model sees at a time"
     )
     missing: tuple[str, ...] = Field(default=DEFAULT_MISSING, description="texts that mean a missing value")
     columns: dict[str, ColumnSetting] = Field(
@@ -251,7 +262,7 @@ class DataConfig(SourceShape):
     @model_validator(mode="after")
     def _split_fits_the_columns(self) -> Self:
         by = self.split.by
-        if by is not None and by == self.target:
+        if by is not None and by in self.targets:
             raise ValueError(f"split.by={by} is the target; rows of one value of it would stand in one part only")
         if by is not None and self.pii.get(by) == "drop":
             raise ValueError(f"split.by={by} is dropped by data.pii; `hash` keeps it fit to split by")
@@ -265,8 +276,8 @@ class DataConfig(SourceShape):
     @model_validator(mode="after")
     def _personal_data_stays_as_it_is(self) -> Self:
         personal = {*self.pii, *(new for old, new in self.rename.items() if old in self.pii)}
-        if self.target in personal:
-            raise ValueError(f"pii names {self.target}, which is the target; what is predicted cannot be hidden")
+        if named := [name for name in self.targets if name in personal]:
+            raise ValueError(f"pii names {', '.join(named)}, which is the target; what is predicted cannot be hidden")
         shapes: tuple[SourceShape, ...] = (self, *self.join)
         for shape in shapes:
             theirs = {*personal, *(new for old, new in shape.rename.items() if old in self.pii)}
@@ -274,6 +285,35 @@ class DataConfig(SourceShape):
             if both := sorted(theirs & changed):
                 raise ValueError(f"pii names {', '.join(both)}, which cast or convert would change; leave it out there")
         return self
+
+    @model_validator(mode="after")
+    def _task_has_what_it_needs(self) -> Self:
+        if isinstance(self.target, tuple):
+            if self.task != "multilabel":
+                raise ValueError(f"target names {len(self.target)} columns, which needs task: multilabel")
+            if len(set(self.target)) < len(self.target):
+                raise ValueError("target names a column twice")
+            if self.rename_labels:
+                raise ValueError("rename_labels is of labels in one column; here the columns' names are the labels")
+        if self.label_separator is not None and (self.task != "multilabel" or isinstance(self.target, tuple)):
+            raise ValueError("label_separator needs task: multilabel, and a target of one column of text")
+        if self.task not in ("multilabel", "language_modelling"):
+            return self
+        if self.loading == "stream":
+            raise ValueError(f"loading=stream does not know task={self.task}; loading must be memory or auto")
+        if self.positive_label is not None:
+            raise ValueError(f"positive_label is of two classes, and task is {self.task}")
+        return self
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that say what is to be predicted."""
+        return self.target if isinstance(self.target, tuple) else (self.target,)
+
+    @property
+    def target_name(self) -> str:
+        """The one column of the target after reading: several are made one, see `training.data.labels`."""
+        return ", ".join(self.targets)
 
     def kind_of(self, name: str) -> ColumnKind | None:
         """The declared kind of a column, or None."""

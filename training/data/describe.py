@@ -13,6 +13,7 @@ from training.data.column_facts import ColumnFacts, Use, column_facts
 from training.data.config import DataConfig
 from training.data.constraints import infer_checks, merge_checks
 from training.data.held_out import require_held_out_fits
+from training.data.labels import labels_of, with_labels
 from training.data.leaks import Leak, find_leaks, settle_leaks
 from training.data.overlap import part_hashes, settle_overlap
 from training.data.quarantine import personal_columns, reasons
@@ -72,6 +73,7 @@ def read_checked(data: DataConfig, base: Path | None = None, code_path: str = ""
     """
     main = examine_rows(read_sources(data, base, code_path=code_path), data)
     test = examine_rows(read_sources(data, base, data.test, code_path), data) if data.test else None
+    main, test = _labelled(main, data), _labelled(test, data) if test else None
     problems = [*main.problems, *(test.problems if test else ())]
     ignored = data.model_copy(update={"ignore": (*data.ignore, *columns_left_out(data.split))})
     schema = _or_problem(lambda: infer_schema(main.raw.table, ignored), problems)
@@ -116,6 +118,10 @@ def inferred_checks(tables: Tables, data: DataConfig) -> dict[str, Any]:
     return merge_checks(found, infer_checks(tables.test.raw.table, tables.schema, personal))
 
 
+def _labelled(checked: Checked, data: DataConfig) -> Checked:
+    return replace(checked, raw=replace(checked.raw, table=with_labels(checked.raw.table, data)))
+
+
 def _or_problem(work: Callable[[], Found], problems: list[DataError]) -> Found | None:
     try:
         return work()
@@ -134,19 +140,21 @@ def _columns(table: pa.Table, schema: Schema | None, data: DataConfig) -> Iterat
     features = schema.features if schema else {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         use: Use = "feature"
-        if name == data.target:
+        if name == data.target_name:
             use = "target"
-        elif name in data.ignore:
+        elif name in data.ignore or data.task == "language_modelling":
             use = "ignored"
         elif name in columns_left_out(data.split):
             use = "split"
         kind = features.get(name, data.kind_of(name))
-        if use == "target" and schema is not None and schema.task == "classification":
+        if use == "target" and schema is not None and schema.task in ("classification", "multilabel"):
             kind = "categorical"
         yield column_facts(name, column, use, kind, name in personal)
 
 
 def _classes(table: pa.Table, schema: Schema, data: DataConfig) -> dict[str, int]:
+    if schema.task == "multilabel":
+        return dict(zip(*labels_of(table.column(schema.target)), strict=True))
     counts_K = np.bincount(encode_target(table, schema, data), minlength=len(schema.labels))
     return dict(zip(schema.labels, counts_K.tolist(), strict=True))
 

@@ -87,7 +87,7 @@ def _require_checked_columns(raw: Raw, data: DataConfig) -> None:
 
 def _examine_column(name: str, column: pa.ChunkedArray, data: DataConfig) -> Judged:
     check = data.checks.columns.get(name, ColumnCheck())
-    if name == data.target:
+    if name in data.targets:
         check = _of_target(check, data)
     judged = judge_column(column, check)
     if name in data.ignore or data.kind_of(name) not in (None, "numeric") or not is_number(judged.column):
@@ -102,7 +102,9 @@ def _of_target(check: ColumnCheck, data: DataConfig) -> ColumnCheck:
     if allowed is not None:
         texts = {str(value) for value in allowed}
         allowed = (*allowed, *(value for value, read_as in data.rename_labels.items() if read_as in texts))
-    return check.model_copy(update={"nullable": False, "allowed": allowed})
+    # Of several labels in a text there may be none, and that is how a file of texts writes it.
+    may_lack = data.label_separator is not None
+    return check.model_copy(update={"nullable": may_lack and check.nullable, "allowed": allowed})
 
 
 def _as_bad_rows(raw: Raw, name: str, column: pa.ChunkedArray, fault: Fault) -> pa.Table:

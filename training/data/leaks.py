@@ -7,7 +7,7 @@ Shape letters: N rows, C categories, K classes.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from training.data.column_checks import FLOAT32_MAX, as_numbers, is_number
 from training.data.config import DataConfig
 from training.data.fingerprint import row_hashes
+from training.data.labels import label_matrix
 from training.data.table import Schema, target_texts
 from training.errors import DataError
 
@@ -27,6 +28,7 @@ MAX_ROWS = 10_000
 FIRST_ROWS = 1_000  # a first look, that most columns end with
 ROWS_A_CLASS = 20  # that a first look needs
 FIRST_SLACK = 0.1  # a first score so far below a leak's ends the matter
+MAX_LABELS = 20  # of several a row, looked at one by one
 NUM_FOLDS = 3
 SEED = 0
 
@@ -51,8 +53,10 @@ def find_leaks(table: pa.Table, schema: Schema, data: DataConfig, rows: np.ndarr
         rows: places of the training rows; all by default.
     """
     rows = np.arange(table.num_rows) if rows is None else rows
-    if len(rows) < MIN_ROWS:
+    if len(rows) < MIN_ROWS or schema.task == "language_modelling":
         return []
+    if schema.task == "multilabel":
+        return _leaks_of_labels(table, schema, data, rows)
     names = [name for name, kind in schema.features.items() if _is_judged(kind, table.schema.field(name).type, data)]
     rows_N, folds_N = _sample(table.column(schema.target), rows, schema.task)
     sample = table.select([*names, schema.target]).take(pa.array(rows_N))
@@ -65,6 +69,22 @@ def find_leaks(table: pa.Table, schema: Schema, data: DataConfig, rows: np.ndarr
         for name, score in scores.items()
         if score >= data.checks.leak_score
     ]
+
+
+def _leaks_of_labels(table: pa.Table, schema: Schema, data: DataConfig, rows: np.ndarray) -> list[Leak]:
+    """Of any label by itself; the first ones where there are many. A label of fewer than 20 rows proves nothing."""
+    found: dict[str, Leak] = {}
+    matrix_NK = label_matrix(table.column(schema.target), schema.labels, schema.target)
+    place = table.column_names.index(schema.target)
+    for index in range(min(len(schema.labels), MAX_LABELS)):
+        has_N = matrix_NK[:, index].astype(np.int64)
+        if min(has_N[rows].sum(), len(rows) - has_N[rows].sum()) < ROWS_A_CLASS:
+            continue
+        alone = table.set_column(place, schema.target, pa.array(has_N))
+        as_classes = replace(schema, task="classification", labels=("0", "1"))
+        for leak in find_leaks(alone, as_classes, data.model_copy(update={"rename_labels": {}}), rows):
+            found.setdefault(leak.column, leak)
+    return list(found.values())
 
 
 def settle_leaks(leaks: Iterable[Leak], policy: Literal["note", "refuse"]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from training.data.config import DataConfig
 from training.data.fingerprint import row_hashes
+from training.data.labels import joined_texts
 from training.data.table import Schema, encode_target
 from training.errors import DataError
 
@@ -28,7 +29,10 @@ class Overlap:
 
 def part_hashes(table: pa.Table, schema: Schema, data: DataConfig) -> np.ndarray:
     """Row hashes (N,) of features and target, labels as they are after `data.rename_labels`."""
-    target = pa.array(encode_target(table, schema, data))
+    column = table.column(schema.target)
+    if schema.task == "language_modelling":
+        return row_hashes(pa.table({schema.target: column}))
+    target = joined_texts(column) if schema.task == "multilabel" else pa.array(encode_target(table, schema, data))
     return row_hashes(table.select(list(schema.features)).append_column(schema.target, target))
 
 

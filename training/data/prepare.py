@@ -10,6 +10,7 @@ from training.data.checks import Checked, check_rows
 from training.data.config import DataConfig, SplitConfig
 from training.data.fingerprint import content_digest
 from training.data.held_out import require_held_out_fits
+from training.data.labels import with_labels
 from training.data.leaks import find_leaks, settle_leaks
 from training.data.overlap import part_hashes, settle_overlap
 from training.data.prepared import Facts, Part, Prepared, told
@@ -21,6 +22,7 @@ from training.data.split import Split, columns_left_out, sampled, split_rows
 from training.data.stream.choose import should_stream
 from training.data.stream.prepare import prepare_stream
 from training.data.table import Schema, encode_target, infer_schema, target_scale
+from training.data.text_windows import text_part
 from training.features import fit_transforms
 from training.package.manifest import InputSpec
 from training.package.transforms import FeatureEncoder, Transforms, encoder_inputs
@@ -42,11 +44,22 @@ def prepare(
         return prepare_stream(data, base, quarantine)
     tables = read_tables(data, base, quarantine, code_path)
     split, notes, counts = _divide(tables, data)
-    training_rows = tables.main.raw.table.take(split.train)
-    privacy = privacy_of(data, base or Path.cwd())
-    transforms, inputs = fit_transforms(training_rows, tables.schema, data, privacy.key_check)
-    prepared = _encoded(tables, data, split, transforms, inputs, training_rows)
+    prepared = encode_split(tables, data, split, privacy_of(data, base or Path.cwd()).key_check)
     return replace(prepared, counts={**tables.counts, **counts}, notes=(*tables.notes, *notes))
+
+
+def encode_split(tables: "Tables", data: DataConfig, split: Split, hash_key_check: str = "") -> Prepared:
+    """Fit transforms on the training rows of a division and apply them to all its parts; raises as `prepare`.
+
+    Args:
+        tables: rows that passed the checks.
+        data: how they become model inputs.
+        split: which row is in which part.
+        hash_key_check: `Privacy.key_check` of the key that columns of `data.pii` were hashed with.
+    """
+    training_rows = tables.main.raw.table.take(split.train)
+    transforms, inputs = fit_transforms(training_rows, tables.schema, data, hash_key_check)
+    return _encoded(tables, data, split, transforms, inputs, training_rows)
 
 
 @dataclass(frozen=True)
@@ -84,10 +97,15 @@ def read_tables(
     """Read and check the sources, and find out what the columns are; arguments as of `prepare`."""
     left_out = columns_left_out(data.split)
     main = check_rows(read_sources(data, base, code_path=code_path), data, quarantine)
+    main = _labelled(main, data)
     schema = infer_schema(main.raw.table, data.model_copy(update={"ignore": (*data.ignore, *left_out)}))
     test = _read_test(data, schema, base, quarantine, code_path) if data.test else None
     sources = _with_whole(main.raw) + (_with_whole(test.raw) if test else ())
     return Tables(main, test, schema, sources)
+
+
+def _labelled(checked: Checked, data: DataConfig) -> Checked:
+    return replace(checked, raw=replace(checked.raw, table=with_labels(checked.raw.table, data)))
 
 
 def _with_whole(raw: Raw) -> tuple[SourceFacts, ...]:
@@ -115,7 +133,7 @@ def _read_test(data: DataConfig, schema: Schema, base: Path | None, quarantine: 
     beside = quarantine.with_name(f"{quarantine.stem}_test{quarantine.suffix}") if quarantine else None
     # With the kinds of training: a small table's columns may look like something else.
     as_trained = data.model_copy(update={"columns": {**schema.features, **data.columns}})
-    checked = check_rows(read_sources(as_trained, base, data.test, code_path), as_trained, beside)
+    checked = _labelled(check_rows(read_sources(as_trained, base, data.test, code_path), as_trained, beside), data)
     require_held_out_fits(checked.raw.table, schema, data)
     return checked
 
@@ -143,6 +161,8 @@ def _encoded(
     encoder = FeatureEncoder(transforms)
 
     def part(rows: pa.Table) -> Part:
+        if transforms.bytes is not None:
+            return text_part(rows.column(schema.target), transforms.bytes)
         return Part(encoder(encoder_inputs(rows, inputs)), encode_target(rows, schema, data))
 
     train, validation = part(training_rows), part(table.take(split.validation))

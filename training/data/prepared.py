@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from training.data.raw import SourceFacts
 from training.data.split import Split
+from training.package.byte_tokens import VOCAB_SIZE
 from training.package.manifest import InputSpec, Task
 from training.package.transforms import Transforms
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """Rows ready for a model: tensors by name (N, ...), and the target (N,): int64 class ids or float32 values."""
+    """Rows ready for a model: tensors by name (N, ...), and the target.
+
+    The target is int64 class ids (N,), float32 values (N,), float32 0 or 1 of each label (N, K), or the int64 tokens
+    that come next (N, L), `IGNORED` where there is none.
+    """
 
     tensors: dict[str, np.ndarray]
     target: np.ndarray
@@ -52,8 +57,15 @@ class Facts:
 
     @property
     def num_outputs(self) -> int:
-        """Logits of the model: one a class, or one for a regression."""
-        return len(self.labels) if self.task == "classification" else 1
+        """Logits of the model: one a class or label, one for a regression, one a token of the vocabulary."""
+        if self.task == "language_modelling":
+            return VOCAB_SIZE
+        return len(self.labels) if self.task in ("classification", "multilabel") else 1
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens that a language model sees at a time; 0 of other tasks."""
+        return self.transforms.bytes.length if self.transforms.bytes is not None else 0
 
 
 @dataclass(frozen=True)

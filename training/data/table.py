@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from training.data.column_config import ColumnKind
 from training.data.config import DataConfig
 from training.data.kinds import kind_of, many_values
+from training.data.labels import label_matrix, labels_of, require_labels
 from training.errors import DataError
 from training.package.images import is_encoded
 from training.package.manifest import Task
@@ -33,32 +34,46 @@ class Schema:
 def infer_schema(table: pa.Table, data: DataConfig) -> Schema:
     """Decide kinds and task; refuse what cannot be learned from. Raises DataError with every problem found."""
     _require_columns(table, data)
-    task = _task(table.column(data.target), data)
+    task = _task(table.column(data.target_name), data)
     features, problems = _kinds(table, data)
     if problems:
         raise DataError(
             "\n  ".join(["the table has columns that cannot be used", *problems]), "data.ignore leaves columns out"
         )
-    if not features:
-        raise DataError(f"no column is left beside the target {data.target}", "shorten data.ignore")
+    if not features and task != "language_modelling":
+        raise DataError(f"no column is left beside the target {data.target_name}", "shorten data.ignore")
     _require_one_image(features)
     notes = _notes(table, features, data)
-    target = table.column(data.target)
+    target = table.column(data.target_name)
     _check_target(target, data, task)
-    labels = _labels(target, data) if task == "classification" else ()
+    labels = _labels_of(target, data, task)
     if task == "regression" and data.positive_label is not None:
         raise DataError(
-            f"data.positive_label is {data.positive_label!r}, but the target {data.target} is a number to predict",
+            f"data.positive_label is {data.positive_label!r}, but the target {data.target_name} is a number to predict",
             "data.task: classification, or leave data.positive_label out",
         )
-    return Schema(features, data.target, task, labels, notes)
+    return Schema(features, data.target_name, task, labels, notes)
+
+
+def _labels_of(target: pa.ChunkedArray, data: DataConfig, task: Task) -> tuple[str, ...]:
+    if task == "classification":
+        return _labels(target, data)
+    if task != "multilabel":
+        return ()
+    labels, counts_K = labels_of(target)
+    counts = dict.fromkeys(sorted(data.target), 0) if isinstance(data.target, tuple) else {}
+    counts |= dict(zip(labels, counts_K.tolist(), strict=True))
+    require_labels(counts, len(target), data)
+    return tuple(sorted(counts))
 
 
 def _kinds(table: pa.Table, data: DataConfig) -> tuple[dict[str, ColumnKind], list[str]]:
     features: dict[str, ColumnKind] = {}
     problems: list[str] = []
+    if data.task == "language_modelling":  # its text is all that a language model reads
+        return features, problems
     for name in table.column_names:
-        if name == data.target or name in data.ignore or _is_place(name, table, data):
+        if name == data.target_name or name in data.ignore or _is_place(name, table, data):
             continue
         features[name], problem = kind_of(name, table.column(name), data)
         if problem:
@@ -97,7 +112,7 @@ def _require_columns(table: pa.Table, data: DataConfig) -> None:
     have = set(table.column_names)
     by = [data.split.by] if data.split.by is not None and data.source != data.test else []
     for key, names in (
-        ("data.target", [data.target]),
+        ("data.target", [data.target_name]),
         ("data.split.by", by),
         ("data.columns", data.columns),
         ("data.ignore", data.ignore),
@@ -126,30 +141,44 @@ def _check_target(target: pa.ChunkedArray, data: DataConfig, task: Task) -> None
     if target.null_count:
         rows = np.flatnonzero(target.is_null().to_numpy())
         raise DataError(
-            f"the target {data.target} is missing in {len(rows)} of {len(target)} rows, the first is row {rows[0]}",
+            f"the target {data.target_name} is missing in {len(rows)} of {len(target)} rows, the first is row "
+            f"{rows[0]}",
             "remove these rows, or correct data.missing if the marker means something else there",
         )
-    if task == "classification":
+    if task == "language_modelling":
+        _require_texts(target, data)
+    if task != "regression":
         return
     if not (pa.types.is_integer(target.type) or pa.types.is_floating(target.type) or pa.types.is_decimal(target.type)):
         raise DataError(
-            f"data.task is regression, but the target {data.target} holds text such as {_example(target)!r}"
+            f"data.task is regression, but the target {data.target_name} holds text such as {_example(target)!r}"
         )
     values = as_float32(target)
     bad = ~np.isfinite(values)
     if bad.any():
         raise DataError(
-            f"the target {data.target} is NaN or infinite in {bad.sum()} of {len(values)} rows, "
+            f"the target {data.target_name} is NaN or infinite in {bad.sum()} of {len(values)} rows, "
             f"the first is row {int(bad.argmax())}",
             "remove or correct these rows",
         )
     if values.min() == values.max():
-        raise DataError(f"the target {data.target} is {values[0]:g} in every row; there is nothing to learn")
+        raise DataError(f"the target {data.target_name} is {values[0]:g} in every row; there is nothing to learn")
+
+
+
+def _require_texts(column: pa.ChunkedArray, data: DataConfig) -> None:
+    """Raise DataError where the target of a language model holds no text."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise DataError(
+            f"data.task is language_modelling, but the target {data.target_name} is of type {column.type}",
+            "data.target names the column of texts",
+        )
 
 
 def _labels(target: pa.ChunkedArray, data: DataConfig) -> tuple[str, ...]:
     if pa.types.is_floating(target.type) and np.isnan(target.to_numpy()).any():
-        raise DataError(f"the target {data.target} is NaN in some rows", "remove or correct these rows")
+        raise DataError(f"the target {data.target_name} is NaN in some rows", "remove or correct these rows")
     names, index_N = _target_names(target, data)
     counts: dict[str, int] = {}
     for name, count in zip(names, np.bincount(index_N, minlength=len(names)).tolist(), strict=True):
@@ -157,19 +186,19 @@ def _labels(target: pa.ChunkedArray, data: DataConfig) -> tuple[str, ...]:
     needed = 2 if data.test else 3
     if len(counts) < 2:
         raise DataError(
-            f"the target {data.target} has one class only ({next(iter(counts))}); there is nothing to learn"
+            f"the target {data.target_name} has one class only ({next(iter(counts))}); there is nothing to learn"
         )
     is_whole = data.source != data.test  # a few held-out rows may well have a class each
     if is_whole and len(counts) > MIN_SUSPECT_CLASSES and 2 * len(counts) > len(target):
         raise DataError(
-            f"the target {data.target} has {len(counts):,} classes in {len(target):,} rows: it looks like an amount "
-            "or an id, not like classes",
+            f"the target {data.target_name} has {len(counts):,} classes in {len(target):,} rows: it looks like an "
+            "amount or an id, not like classes",
             "data.task: regression predicts an amount; else data.target should name another column",
         )
     if data.split.stratify and (rare := {label: count for label, count in counts.items() if count < needed}):
         listed = ", ".join(f"{label!r} ({count})" for label, count in list(rare.items())[:5])
         raise DataError(
-            f"classes of {data.target} with too few rows to stand in every part of the split: {listed}; "
+            f"classes of {data.target_name} with too few rows to stand in every part of the split: {listed}; "
             f"{needed} rows are needed",
             "add rows of these classes, join them to others with data.rename_labels, or set data.split.stratify: false",
         )
@@ -183,7 +212,7 @@ def _ordered(labels: tuple[str, ...], data: DataConfig) -> tuple[str, ...]:
         return labels
     if positive not in labels or len(labels) != 2:
         raise DataError(
-            f"data.positive_label is {positive!r}, must be one of two classes; the target {data.target} has "
+            f"data.positive_label is {positive!r}, must be one of two classes; the target {data.target_name} has "
             f"{len(labels)}: {', '.join(map(repr, labels[:8]))}",
             "data.rename_labels joins classes to two" if len(labels) > 2 else "",
         )
@@ -212,14 +241,16 @@ def class_ids(target: pa.ChunkedArray, labels: tuple[str, ...], data: DataConfig
 
 
 def encode_target(rows: pa.Table, schema: Schema, data: DataConfig) -> np.ndarray:
-    """What is to be predicted (N,): int64 class ids, or float32 values."""
+    """What is to be predicted: int64 class ids (N,), float32 values (N,), or 0 and 1 of each label (N, K) float32."""
     target = rows.column(schema.target)
+    if schema.task == "multilabel":
+        return label_matrix(target, schema.labels, schema.target)
     return as_float32(target) if schema.task == "regression" else class_ids(target, schema.labels, data)
 
 
 def target_scale(target_N: np.ndarray, task: Task) -> tuple[float, float]:
     """Mean and scale of a regression's training target; 0 and 1 for classes."""
-    if task == "classification":
+    if task != "regression":
         return 0.0, 1.0
     return float(target_N.mean(dtype=np.float64)), float(target_N.std(dtype=np.float64)) or 1.0
 

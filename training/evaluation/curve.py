@@ -66,6 +66,8 @@ def strata_of(target_N: np.ndarray, task: Task) -> np.ndarray:
     """The class of each row (N,), or the tenth of the values that its target lies in."""
     if task == "classification":
         return target_N
+    if task != "regression":
+        return np.zeros(len(target_N), dtype=np.int64)
     edges = np.quantile(target_N, np.arange(1, NUM_STRATA) / NUM_STRATA)
     return np.searchsorted(edges, target_N, side="right")
 

@@ -19,10 +19,12 @@ from training.features.numeric import NumericSummary
 from training.features.texts import CategorySummary, TextSummary
 from training.package.columns import date_column
 from training.package.errors import UnreadableValue
-from training.package.fitted import Transforms
+from training.package.fitted import ByteTransform, Transforms
 from training.package.images import Shape
 from training.package.manifest import InputSpec
 from training.package.values import arrow_texts, numeric_column
+
+MAX_SCORED_BYTES = 4096  # of a text that a package scores: each takes a kilobyte of logits
 
 ColumnSummary = NumericSummary | CategorySummary | DateSummary | TextSummary | ImageSummary
 Fitted = tuple[Transforms, tuple[InputSpec, ...]]
@@ -77,9 +79,17 @@ def fit_transforms(training_rows: pa.Table, schema: Schema, data: DataConfig, ha
     Raises:
         DataError: a column has nothing to fit on, or an image cannot be read.
     """
+    if schema.task == "language_modelling":
+        spec = InputSpec(name=schema.target, kind="text", datatype="BYTES")
+        return Transforms(bytes=_byte_transform(schema, data)), (spec,)
     # Column by column: the numbers of one are let go before those of the next are read.
     summaries = _summaries(training_rows, schema, data, capacity=None, max_images=MAX_IMAGES)
     return _fitted(summaries, schema, data, hash_key_check)
+
+
+def _byte_transform(schema: Schema, data: DataConfig) -> ByteTransform:
+    length = data.sequence_length
+    return ByteTransform(name=schema.target, length=length, max_windows=max(1, MAX_SCORED_BYTES // length))
 
 
 def pixel_columns(schema: Schema, data: DataConfig) -> tuple[str, ...]:

@@ -1,54 +1,36 @@
 """From a model's config to a module whose first weights depend on the seed alone."""
 
-import importlib
-import inspect
-import sys
-from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import nn
 
 from training.errors import ConfigError
 from training.learning_config import EnsembleConfig
-from training.model_config import ConvNetConfig, CustomModelConfig, MlpConfig
+from training.model_config import (
+    ConvNetConfig,
+    CustomModelConfig,
+    FtTransformerConfig,
+    MlpConfig,
+    ModelConfig,
+    ResNetConfig,
+    TableResNetConfig,
+    TransformerConfig,
+)
+from training.models.causal_lm import CausalLm
 from training.models.convnet import ConvNet
+from training.models.custom import build_custom
 from training.models.ensemble import Ensemble
+from training.models.ft_transformer import FtTransformer
+from training.models.inputs import ModelInputs
 from training.models.mlp import Mlp
-from training.package.transforms import Transforms
-
-
-@dataclass(frozen=True)
-class ModelInputs:
-    """What a model is given and must give. A custom class may take it as its `inputs` argument."""
-
-    num_numeric: int  # width of the `numeric` tensor, 0 where there is none
-    num_codes: tuple[int, ...]  # codes of each column of the `categorical` tensor
-    image_shape: tuple[int, int, int] | None  # C, H, W of the `image` tensor
-    num_outputs: int  # logits: one a class, or 1 for a regression
-    num_tokens: tuple[int, ...] = ()  # token ids of each text of the `tokens` tensor, padding (0) included
-    text_length: int = 0  # ids of a text
-
-    @classmethod
-    def of(cls, transforms: Transforms, num_outputs: int) -> "ModelInputs":
-        """What these transforms give to a model."""
-        return cls(
-            num_numeric=transforms.num_numeric,
-            num_codes=tuple(column.num_codes for column in transforms.embedded),
-            image_shape=transforms.image.shape if transforms.image else None,
-            num_outputs=num_outputs,
-            num_tokens=tuple(column.num_codes for column in transforms.texts),
-            text_length=transforms.text_length,
-        )
-
-    @property
-    def of_tables(self) -> tuple[str, ...]:
-        """Names of the tensors beside `image`."""
-        sizes = {"numeric": self.num_numeric, "categorical": self.num_codes, "tokens": self.num_tokens}
-        return tuple(name for name, size in sizes.items() if size)
+from training.models.resnet import ResNet
+from training.models.table_resnet import TableResNet
+from training.models.text_transformer import TextTransformer
 
 
 def build_model(
-    config: MlpConfig | ConvNetConfig | CustomModelConfig,
+    config: ModelConfig,
     inputs: ModelInputs,
     seed: int,
     code_path: str = "",
@@ -62,6 +44,9 @@ def build_model(
         seed: of the first weights; the global random state is left as it was.
         code_path: folder that a custom class is imported from, besides the usual places.
         ensemble: how many of it to make one model of, each with first weights of its own.
+
+    Raises:
+        ConfigError: the architecture does not suit the tensors.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -71,19 +56,61 @@ def build_model(
         return Ensemble(members, inputs.num_outputs, is_balanced=ensemble.balanced)
 
 
-def _build_one(config: MlpConfig | ConvNetConfig | CustomModelConfig, inputs: ModelInputs, code_path: str) -> nn.Module:
+def _build_one(config: ModelConfig, inputs: ModelInputs, code_path: str) -> nn.Module:
+    if isinstance(config, CustomModelConfig):
+        return build_custom(config, inputs, code_path)
+    if inputs.vocab_size and not isinstance(config, TransformerConfig):
+        raise ConfigError(
+            f"model.kind={config.kind} is no language model, and data.task is language_modelling",
+            "set model.kind: transformer, or give model.target, a class of your own",
+        )
+    _require_one_sort(config.kind, inputs)
     match config:
         case MlpConfig():
             return _build_mlp(config, inputs)
+        case TableResNetConfig():
+            _require_table(config.kind, inputs)
+            return TableResNet(inputs, config)
+        case FtTransformerConfig():
+            _require_table(config.kind, inputs)
+            return FtTransformer(inputs, config)
+        case TransformerConfig():
+            return _build_language_model(config, inputs) if inputs.vocab_size else _build_reader(config, inputs)
         case ConvNetConfig():
-            _require_one_sort(config.kind, inputs)
-            if inputs.image_shape is None:
-                raise ConfigError(
-                    "model.kind=convnet needs data.image_shape", "for example data.image_shape: [1, 8, 8]"
-                )
-            return ConvNet(inputs.image_shape, inputs.num_outputs, config.channels, config.hidden, config.dropout)
-        case CustomModelConfig():
-            return _build_custom(config, inputs, code_path)
+            shape = _image_shape(config, inputs)
+            return ConvNet(shape, inputs.num_outputs, config.channels, config.hidden, config.dropout)
+        case ResNetConfig():
+            return ResNet(_image_shape(config, inputs), inputs.num_outputs, config)
+    assert_never(config)
+
+
+def _build_mlp(config: MlpConfig, inputs: ModelInputs) -> nn.Module:
+    if inputs.image_shape is None:
+        num_numeric, flatten = inputs.num_numeric, False
+    else:
+        num_numeric, flatten = int(torch.Size(inputs.image_shape).numel()), True
+    mlp = Mlp(
+        num_numeric, inputs.num_codes, inputs.num_outputs, config.hidden, config.dropout, config.max_embedding_dim,
+        inputs.num_tokens,
+    )  # fmt: skip
+    return nn.Sequential(nn.Flatten(), mlp) if flatten else mlp
+
+
+def _build_reader(config: TransformerConfig, inputs: ModelInputs) -> TextTransformer:
+    _require_table(config.kind, inputs)
+    if not inputs.num_tokens:
+        raise ConfigError(
+            f"model.kind=transformer reads texts, and no column is one: the data gives {', '.join(inputs.of_tables)}",
+            "set data.columns.<name>.kind: text for a column of texts, or model.kind: ft_transformer for a table",
+        )
+    return TextTransformer(inputs, config)
+
+
+def _build_language_model(config: TransformerConfig, inputs: ModelInputs) -> CausalLm:
+    return CausalLm(
+        inputs.vocab_size, inputs.sequence_length, config.dim, config.layers, config.heads, config.dropout,
+        config.tie_weights,
+    )  # fmt: skip
 
 
 def _require_one_sort(kind: str, inputs: ModelInputs) -> None:
@@ -96,49 +123,20 @@ def _require_one_sort(kind: str, inputs: ModelInputs) -> None:
         )
 
 
-def _build_mlp(config: MlpConfig, inputs: ModelInputs) -> nn.Module:
-    _require_one_sort(config.kind, inputs)
+def _require_table(kind: str, inputs: ModelInputs) -> None:
+    if not inputs.of_tables:
+        raise ConfigError(
+            f"model.kind={kind} takes the columns of a table, and the data gives "
+            f"{'none' if inputs.image_shape is None else 'an image'}",
+            "check data.ignore and data.columns" if inputs.image_shape is None else "set model.kind: resnet",
+        )
+
+
+def _image_shape(config: ConvNetConfig | ResNetConfig, inputs: ModelInputs) -> tuple[int, int, int]:
     if inputs.image_shape is None:
-        num_numeric, flatten = inputs.num_numeric, False
-    else:
-        num_numeric, flatten = int(torch.Size(inputs.image_shape).numel()), True
-    mlp = Mlp(
-        num_numeric, inputs.num_codes, inputs.num_outputs, config.hidden, config.dropout, config.max_embedding_dim,
-        inputs.num_tokens,
-    )  # fmt: skip
-    return nn.Sequential(nn.Flatten(), mlp) if flatten else mlp
-
-
-def _build_custom(config: CustomModelConfig, inputs: ModelInputs, code_path: str) -> nn.Module:
-    model_class = load_class(config.target, code_path)
-    takes_inputs = "inputs" in inspect.signature(model_class).parameters
+        raise ConfigError(f"model.kind={config.kind} needs data.image_shape", "for example data.image_shape: [1, 8, 8]")
     try:
-        model = model_class(**({"inputs": inputs} if takes_inputs else {}), **config.args)
-    except TypeError as error:
-        signature = inspect.signature(model_class)
-        raise ConfigError(
-            f"model.args do not fit {config.target}: {error}", f"it takes {signature}; `inputs` is given by us"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"model.target {config.target} made a {type(model).__name__}, not a torch.nn.Module")
-    return model
-
-
-def load_class(target: str, code_path: str = "") -> type:
-    """The class behind "package.module:Class". Raises ConfigError where it cannot be imported."""
-    module_name, _, class_name = target.partition(":")
-    if code_path and code_path not in sys.path:
-        sys.path.insert(0, code_path)
-    try:
-        importlib.invalidate_caches()  # the file may be younger than the process
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"model.target {target} cannot be imported: {error}",
-            f"put {module_name.replace('.', '/')}.py beside the experiment file"
-            f" ({code_path or 'unknown'}) or install it",
-        ) from error
-    if not isinstance(found := getattr(module, class_name, None), type):
-        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise ConfigError(f"{module_name} has no class {class_name}", f"it has: {', '.join(classes) or 'no class'}")
-    return found
+        config.require_fits(inputs.image_shape)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return inputs.image_shape

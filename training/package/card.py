@@ -44,7 +44,7 @@ def model_card(manifest: Manifest, facts: CardFacts) -> str:
 
 
 def _use(manifest: Manifest, facts: CardFacts) -> str:
-    answer = f"one of {len(manifest.labels)} classes ({_listed(manifest.labels)})" if manifest.labels else "a number"
+    answer = _answer(manifest)
     chosen = manifest.variant()
     return (
         f"Predicts `{_text(facts.target)}`, {answer}, for rows like those of `{_text(facts.source)}`. "
@@ -55,9 +55,22 @@ def _use(manifest: Manifest, facts: CardFacts) -> str:
     )
 
 
+def _answer(manifest: Manifest) -> str:
+    match manifest.task:
+        case "classification":
+            return f"one of {len(manifest.labels)} classes ({_listed(manifest.labels)})"
+        case "multilabel":
+            return f"any of {len(manifest.labels)} labels ({_listed(manifest.labels)})"
+        case "language_modelling":
+            return "the mean log-likelihood of each of its bytes (nats)"
+    return "a number"
+
+
 def _threshold(manifest: Manifest, facts: CardFacts) -> str:
     if manifest.threshold is None:
         return ""
+    if manifest.task == "multilabel":
+        return f"A label is given where its probability is at least **{manifest.threshold:.4g}**.\n\n"
     negative, positive = map(_text, manifest.labels)
     goal = f"tuned for {facts.threshold_goal} on the validation part" if facts.threshold_goal else "given, not tuned"
     return (

@@ -106,6 +106,14 @@ class ImageTransform(StoredModel):
     scale: float
 
 
+class ByteTransform(StoredModel):
+    """The text column of a language model, as bytes; see `training.package.byte_tokens`."""
+
+    name: str
+    length: int  # tokens that the model sees at a time
+    max_windows: int = 1  # of a text that is scored, each of `length` tokens; the rest of it is not looked at
+
+
 class Transforms(StoredModel):
     """Everything between a client's columns and the model's tensors."""
 
@@ -115,6 +123,7 @@ class Transforms(StoredModel):
     missing_texts: tuple[str, ...] = ()  # spellings of a missing category, as `data.missing` had them
     dates: tuple[DateTransform, ...] = ()
     texts: tuple[TextTransform, ...] = ()
+    bytes: ByteTransform | None = None  # of a language model, which takes nothing else
     hashed: tuple[str, ...] = ()  # columns that were pseudonymised as they were read
     hash_key_check: str = ""  # tells the key apart that they were pseudonymised with, without giving it away
 

@@ -16,7 +16,7 @@ CARD_FILE = "MODEL_CARD.md"
 WEIGHTS_FILE = "weights.safetensors"
 REFERENCE_FILE = "reference.json"  # optional: packages of older versions have none
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "multilabel", "language_modelling"]
 
 
 class InputSpec(StoredModel):
@@ -44,7 +44,7 @@ class InputSpec(StoredModel):
 
 
 class OutputSpec(StoredModel):
-    """One named output. Classification gives `label` and `probabilities`, regression gives `prediction`."""
+    """One named output; `training.package.answers` says which a task has."""
 
     name: str
     datatype: Literal["FP32", "BYTES"]
@@ -91,8 +91,9 @@ class Manifest(StoredModel):
     name: str
     created_at: str  # ISO 8601, UTC
     task: Task
-    labels: tuple[str, ...] = ()  # in the order of `probabilities`; empty for regression
-    threshold: float | None = None  # of two classes: probability of the last from which it is the label
+    labels: tuple[str, ...] = ()  # in the order of `probabilities`; empty where numbers are answered
+    threshold: float | None = None  # of two classes: probability of the last from which it is the label; of several
+    # labels a row: the probability from which each is given, None for 0.5
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     metric: str  # the score that decided, for example "test/accuracy"

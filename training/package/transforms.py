@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from training.package.byte_tokens import ByteEncoder
 from training.package.categories import CodeLookup, OneHot
 from training.package.columns import encoder_inputs, inputs_from_table
 from training.package.dates import DateEncoder
@@ -80,13 +81,14 @@ class FeatureEncoder:
         ]
         self._width = transforms.num_numeric
         self._codes = [(column.name, CodeLookup(column, missing)) for column in transforms.embedded]
+        self._bytes = ByteEncoder(transforms.bytes) if transforms.bytes is not None else None
         self._texts = [TokenEncoder(column, missing) for column in transforms.texts]
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Model tensors by name, in the model's order, each where there are such columns.
 
         `image` (N, C, H, W) float32, `numeric` (N, F) float32, `categorical` (N, C) int64, and `tokens` (N, T, L) int64
-        with 0 behind the last token.
+        with 0 behind the last token. Of a language model `tokens` alone, (N, W, L + 1), see `ByteEncoder`.
 
         Args:
             inputs: raw columns by name: numeric (N,) float with NaN where missing, categorical and text (N,) of str or
@@ -97,6 +99,8 @@ class FeatureEncoder:
         """
         inputs = self.pseudonymise(inputs)
         tensors: dict[str, np.ndarray] = {}
+        if self._bytes is not None:
+            return {"tokens": self._bytes(inputs[self._bytes.name])}
         if self._image is not None:
             tensors["image"] = _normalise(np.asarray(inputs[self._image.name]), self._image)
         if self._width:

@@ -128,41 +128,6 @@ def _by_text(item: tuple[str, Any]) -> tuple[int, str]:
     return len(item[0]), item[0]
 
 
-def fit_losses(record: RunRecord) -> Figure:
-    """Training and validation loss by epoch."""
-    return _by_epoch(record, {"train/loss": "training", "validation/loss": "validation"}, "loss")
-
-
-def fit_scores(record: RunRecord) -> Figure:
-    """The deciding score by epoch, training beside validation where both are recorded."""
-    plain = record.metric.removeprefix("validation/")
-    return _by_epoch(record, {f"train/{plain}": "training", record.metric: "validation"}, plain)
-
-
-def _by_epoch(record: RunRecord, names: dict[str, str], title: str) -> Figure:
-    traces = []
-    for (metric, name), colour in zip(names.items(), ("@accent", "@second"), strict=True):
-        points = [(e["epoch"], e["metrics"][metric]) for e in record.epochs if metric in e["metrics"]]
-        if points:
-            traces.append(
-                {
-                    "type": "scatter", "mode": "lines+markers" if len(points) < 3 else "lines", "name": name,
-                    "x": [x for x, _ in points], "y": [y for _, y in points], "line": {"color": colour, "width": 2},
-                }
-            )  # fmt: skip
-    figure = _figure(traces, "epoch", title)
-    if best := record.last("fit").get("best_epoch"):
-        figure["layout"]["shapes"] = [
-            {"type": "line", "x0": best, "x1": best, "yref": "paper", "y0": 0, "y1": 1,
-             "line": {"color": "@muted", "dash": "dot", "width": 1}},
-        ]  # fmt: skip
-        figure["layout"]["annotations"] = [
-            {"x": best, "yref": "paper", "y": 1, "text": f"best: {best}", "showarrow": False, "yanchor": "bottom",
-             "font": {"color": "@muted", "size": 11}},
-        ]  # fmt: skip
-    return figure
-
-
 def variants(record: RunRecord) -> Figure:
     """Median latency of each variant at one row and at 32."""
     names = [variant.name for variant in record.variants]

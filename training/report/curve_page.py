@@ -8,7 +8,10 @@ from training.report.curve_charts import curve_chart
 from training.report.shell import Figure, chart, html_page, tile_row
 from training.report.text import esc, score, table
 
-OTHERS = {"classification": ("log_loss", "roc_auc", "f1_macro"), "regression": ("rmse", "mae", "r2")}
+OTHERS = {
+    "classification": ("log_loss", "roc_auc", "f1_macro"), "regression": ("rmse", "mae", "r2"),
+    "multilabel": ("log_loss", "roc_auc", "f1_macro"), "language_modelling": ("bits_per_byte", "accuracy"),
+}  # fmt: skip
 NUM_OTHERS = 2
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from training.journal import Event
+from training.redact import shown
 from training.report.text import esc, facts, size, table
 from training.run_record import RunRecord
 
@@ -20,13 +21,18 @@ def data(record: RunRecord) -> str:
     if not event and not config:
         return ""
     pairs = [
-        ("source", config.get("source")), ("held-out source", config.get("test")), ("target", config.get("target")),
-        ("task", event.get("task")), ("rows", _rows(event)), ("features", event.get("num_features")),
+        ("source", _shown(config.get("source"))), ("held-out source", _shown(config.get("test"))),
+        ("target", config.get("target")), ("task", event.get("task")), ("rows", _rows(event)),
+        ("features", event.get("num_features")),
         ("labels", _labels(event)), ("rows set aside", _set_aside(record, event)),
         ("fingerprint", event.get("fingerprint")),
     ]  # fmt: skip
     told = facts((name, esc(value)) for name, value in pairs if value)
     return f"<section><h2>Data</h2>{told}{_counts(event)}{_notes(event)}{_sources(event)}</section>"
+
+
+def _shown(source: Any) -> str:
+    return shown(str(source)) if source else ""
 
 
 def _rows(event: Event) -> str:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from training.report import charts, sections
+from training.report import charts, sections, training_charts
 from training.report.data_section import data
+from training.report.folds_section import folds, folds_chart
 from training.report.shell import html_page
+from training.report.training_section import training
 from training.run_folder import write_text
 from training.run_record import RunRecord
 
@@ -26,7 +28,8 @@ def render(record: RunRecord) -> str:
         sections.header(record),
         sections.variants(record),
         sections.search(record),
-        sections.training(record),
+        folds(record),
+        training(record),
         data(record),
         sections.environment(record),
     ]
@@ -39,7 +42,9 @@ _CHARTS = {
     "objective": charts.objective,
     "curves": charts.learning_curves,
     "parallel": charts.parallel_coordinates,
-    "losses": charts.fit_losses,
-    "scores": charts.fit_scores,
+    "losses": training_charts.fit_losses,
+    "scores": training_charts.fit_scores,
+    **{name: measured.draw for name, measured in training_charts.MEASURED.items()},
     "variants": charts.variants,
+    "folds": folds_chart,
 }

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 import yaml
 
+from training.event_text import duration
 from training.journal import Event
 from training.package.manifest import Latency, Variant
+from training.redact import without_secrets
 from training.report.shell import chart, tile_row
-from training.report.text import duration, esc, facts, milliseconds, score, setting, size, table
+from training.report.text import esc, facts, milliseconds, score, setting, size, table
 from training.run_record import RunRecord
 
 
@@ -144,20 +146,6 @@ def _trials(record: RunRecord) -> str:
     return f"<details{' open' if len(rows) <= 40 else ''}><summary>All trials</summary>{grid}</details>"
 
 
-def training(record: RunRecord) -> str:
-    """Curves and scores of the final training."""
-    fit = record.last("fit")
-    if not record.epochs and not fit:
-        return ""
-    charts = f'<div class="charts">{chart("losses", "Loss")}{chart("scores", "Score")}</div>' if record.epochs else ""
-    rows = [(esc(name), score(value)) for name, value in fit.get("metrics", {}).items()]
-    grid = table(("score", "value"), rows, classes=("", "num"))
-    details = f"<details><summary>All scores of the best epoch</summary>{grid}</details>" if rows else ""
-    taken = f"{len(record.epochs)} epochs" + (f", the best was {fit['best_epoch']}" if fit else ", not finished")
-    resampled = f"<p>{esc(record.last('resampled')['note'])}</p>" if record.last("resampled") else ""
-    return f"<section><h2>Final training</h2><p class='muted'>{taken}</p>{resampled}{charts}{details}</section>"
-
-
 def variants(record: RunRecord) -> str:
     """The compressed forms: scores, latency, size."""
     if not record.variants:
@@ -201,7 +189,7 @@ def environment(record: RunRecord) -> str:
         ("versions", versions),
         ("folder", f"<code>{esc(record.folder)}</code>"),
     ]
-    experiment = yaml.safe_dump(record.experiment, sort_keys=False) if record.experiment else ""
+    experiment = yaml.safe_dump(without_secrets(record.experiment), sort_keys=False) if record.experiment else ""
     details = (
         f"<details><summary>Resolved experiment</summary><pre>{esc(experiment)}</pre></details>" if experiment else ""
     )

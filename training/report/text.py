@@ -32,18 +32,6 @@ def setting(value: Any) -> str:
     return str(value)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def size(num_bytes: int) -> str:
     """Bytes as KB or MB, powers of ten."""
     return f"{num_bytes / 1e3:.0f} KB" if num_bytes < 1e6 else f"{num_bytes / 1e6:.1f} MB"

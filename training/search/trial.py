@@ -16,7 +16,7 @@ from training.data.prepare import prepare
 from training.data.prepared import Facts, Part
 from training.data.resample import training_rows
 from training.data.stream.part import StreamPart
-from training.loop import Trainer
+from training.loop import Trainer, next_epoch
 from training.models import ModelInputs, build_model
 from training.session import Checkpoint, PlainSession
 from training.train_config import TrainConfig
@@ -77,9 +77,13 @@ class TrialActor(tune.Trainable):
         inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
         model = build_model(experiment.model, inputs, experiment.train.seed, self._code_path, experiment.ensemble)
         rows = self._training_rows(experiment.train, facts, train)
-        trainer = Trainer(experiment.train, model, facts, rows, validation, session, self._metric)
+        trainer = Trainer(
+            experiment.train, model, facts, rows, validation, session, self._metric, code_path=self._code_path
+        )
         if (checkpoint := self._saved()) is not None:
             trainer.load(checkpoint)
+        if experiment.train.on_nan == "rollback":
+            session.save(trainer.checkpoint(), trainer.place)
         return trainer
 
     def _training_rows(self, config: TrainConfig, facts: Facts, train: Part | StreamPart) -> Part | StreamPart:
@@ -90,7 +94,7 @@ class TrialActor(tune.Trainable):
         return self._resampled[2]
 
     def _epoch(self, trainer: Trainer) -> dict[str, Any]:
-        metrics = {} if trainer.finished else trainer.train_epoch()
+        metrics = {} if trainer.finished else next_epoch(trainer, trainer.session)
         if trainer.finished:
             self._forget()
         elif time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S:

@@ -8,11 +8,22 @@ import torch
 
 from tests.kinds import config as data_config
 from tests.kinds import table
+from tests.training.models.kinds import WORDS
 from training.data.table import infer_schema
 from training.errors import ConfigError
 from training.features import fit_transforms
-from training.model_config import ConvNetConfig, CustomModelConfig, MlpConfig
+from training.model_config import (
+    ConvNetConfig,
+    CustomModelConfig,
+    FtTransformerConfig,
+    MlpConfig,
+    ModelConfig,
+    ResNetConfig,
+    TableResNetConfig,
+    TransformerConfig,
+)
 from training.models import ModelInputs, build_model
+from training.models.ft_transformer import FtTransformer
 from training.package.transforms import FeatureEncoder, encoder_inputs
 
 TABLE = ModelInputs(num_numeric=3, num_codes=(5, 40), image_shape=None, num_outputs=2)
@@ -91,7 +102,7 @@ EVERYTHING = ModelInputs(2, (), (1, 4, 4), 3, num_tokens=(30,), text_length=6)
 
 def test_texts_enter_as_the_mean_of_their_tokens() -> None:
     model = build_model(MlpConfig(hidden=()), TEXTS, 0)
-    for embedding in model.token_embeddings:
+    for embedding in model.stem.token_embeddings:
         torch.nn.init.normal_(embedding.weight)
     numeric, codes = torch.rand(2, 2), torch.ones(2, 1, dtype=torch.int64)
     tokens = torch.zeros(2, 2, 6, dtype=torch.int64)
@@ -147,3 +158,56 @@ def test_sizes_follow_the_transforms() -> None:
     assert len(inputs.num_codes) == tensors["categorical"].shape[1]
     assert inputs.image_shape == tensors["image"].shape[1:]
     assert all(tensors["tokens"][:, i].max() < num for i, num in enumerate(inputs.num_tokens))
+
+
+TABLE_KINDS = (TableResNetConfig(kind="table_resnet"), FtTransformerConfig(kind="ft_transformer"))
+READER = TransformerConfig(kind="transformer")
+
+
+@pytest.mark.parametrize(
+    ("config", "inputs", "said", "hint"),
+    [
+        *((config, IMAGE, "takes the columns of a table, .* an image", "resnet") for config in TABLE_KINDS),
+        *((config, ModelInputs(0, (), None, 2), "the data gives none", "data.ignore") for config in TABLE_KINDS),
+        *((config, EVERYTHING, "takes images or a table, not both", "data.ignore") for config in TABLE_KINDS),
+        (READER, TABLE, "no column is one: the data gives numeric, categorical", "ft_transformer"),
+        (READER, IMAGE, "takes the columns of a table, .* an image", "resnet"),
+        (ResNetConfig(kind="resnet"), TABLE, "resnet needs data.image_shape", "image_shape"),
+        (ResNetConfig(kind="resnet", depths=(1,) * 5), IMAGE, "5 stages, .* at most 4 fit", ""),
+        *((config, WORDS, f"{config.kind} is no language model", "transformer") for config in TABLE_KINDS),
+        (MlpConfig(), WORDS, "mlp is no language model", "transformer"),
+    ],
+)  # fmt: skip
+def test_what_does_not_suit_the_data(config: ModelConfig, inputs: ModelInputs, said: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=said) as error:
+        build_model(config, inputs, 0)
+    assert hint in error.value.hint
+
+
+def test_what_training_never_met_leaves_only_the_bias_of_its_column() -> None:
+    model = build_model(TABLE_KINDS[1], TEXTS, 0)
+    assert isinstance(model, FtTransformer)
+    numeric, padded = torch.rand(1, 2).expand(4, 2), torch.zeros(4, 2, 6, dtype=torch.int64)
+    unknown = torch.tensor([[0], [1], [0], [0]])
+    padded[2, 0, 0], padded[3, 1, :3] = 11, 4  # texts' embeddings start at 0
+    tokens_BSD = model.tokenizer(numeric, unknown, padded)
+    assert tokens_BSD.shape == (4, 6, 64)  # what answers, 2 numbers, a category, 2 texts
+    assert torch.equal(tokens_BSD, tokens_BSD[:1].expand(4, 6, 64))
+    assert torch.equal(tokens_BSD[0, 3:], model.tokenizer.bias_SD[3:])
+    assert not torch.equal(model.tokenizer(numeric, unknown + 2, padded)[:, 3], tokens_BSD[:, 3])
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_padding_says_nothing_and_every_text_reads_its_own_words(pool: str) -> None:
+    config = TransformerConfig.model_validate({"kind": "transformer", "pool": pool})
+    inputs = ModelInputs(0, (), None, 3, num_tokens=(30, 9), text_length=4)
+    model, same = build_model(config, inputs, 0).eval(), build_model(config, inputs, 0).eval()
+    tokens = torch.tensor([[[3, 7, 0, 0], [5, 0, 0, 0]]])
+    expected = model(tokens)
+    with torch.no_grad():
+        same.token_embedding.weight[0], same.token_embedding.weight[30] = 9.0, 9.0  # of padding
+        same.place_embedding.weight[[3, 4, 6, 7, 8]] = 9.0  # places that hold none: 0 is before all texts
+    torch.testing.assert_close(same(tokens), expected)
+    for other in ([[[7, 3, 0, 0], [5, 0, 0, 0]]], [[[3, 7, 0, 0], [6, 0, 0, 0]]], [[[3, 7, 5, 0], [0, 0, 0, 0]]]):
+        assert not torch.allclose(model(torch.tensor(other)), expected, atol=1e-6)
+    assert model(torch.zeros(2, 2, 4, dtype=torch.int64)).isfinite().all()

@@ -12,8 +12,8 @@ from training.data.config import DataConfig, SourceShape
 from training.data.quarantine import reasons
 from training.data.raw import FileVersion, Origin, bad_rows, no_bad_rows
 from training.data.sources.pii import Privacy
-from training.data.sources.words import shown
 from training.errors import DataError
+from training.redact import shown
 
 MAX_REASONS = 3  # that an error tells of
 

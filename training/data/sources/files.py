@@ -12,8 +12,9 @@ import pyarrow.fs as pafs
 
 from training.data.config import DataFormat
 from training.data.raw import FileVersion
-from training.data.sources.words import listed, one_line, shown
+from training.data.sources.words import listed, one_line
 from training.errors import DataError
+from training.redact import shown
 
 PARQUET_ENDINGS = (".parquet", ".pq")
 CSV_ENDINGS = (".csv", ".tsv", ".txt", ".data", ".csv.gz", ".tsv.gz")

@@ -50,9 +50,9 @@ def read_sources(data: DataConfig, base: Path | None = None, source: str | None 
         join_source(main, how, other, other_how, join)
     if source is None:  # held-out rows may come without the columns that are dropped
         require_known(data, reading.seen)
-    elif privacy.columns and data.target not in main.table.column_names:
+    elif privacy.columns and not set(data.targets) <= set(main.table.column_names):
         hint = "a CSV file without a header line needs data.names"
-        raise DataError(f"{how.said} has no column {data.target}, the target", hint)
+        raise DataError(f"{how.said} has no column {data.target_name}, the target", hint)
     return Raw(main.table, main.row_ids, main.origin, main.bad, tuple(reading.facts), tuple(main.notes))
 
 

@@ -54,7 +54,7 @@ class _Guess:
         may_be_number = self.name in self.draft.untyped and _share(number_mask(sample), sample) >= MIN_SAMPLE_SHARE
         if may_be_number and self._numbers(text):
             return
-        if self.name != self.how.data.target and _share(_date_like(sample), sample) >= MIN_SAMPLE_SHARE:
+        if self.name not in self.how.data.targets and _share(_date_like(sample), sample) >= MIN_SAMPLE_SHARE:
             self._dates(text)
 
     def _numbers(self, text: pa.ChunkedArray) -> bool:

@@ -11,8 +11,9 @@ import pyarrow.fs as pafs
 
 from training.data.sources.draft import Draft, How, is_text
 from training.data.sources.files import near_files, versions
-from training.data.sources.words import hidden, refuse_repeated, shown
+from training.data.sources.words import hidden, refuse_repeated
 from training.errors import DataError
+from training.redact import shown
 
 SCHEMES = ("sqlite://", "postgresql://", "postgres://")
 # SQLite's values have types, its columns need not: all rows are looked at before a column gets one.

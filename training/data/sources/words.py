@@ -1,7 +1,6 @@
 """Words of errors: what is said of a source, and what must not be."""
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,14 +13,6 @@ from training.errors import DataError
 MAX_REASON_CHARS = 300
 MAX_EXAMPLES = 5
 MAX_NAMES = 20
-
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*@")
-_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
-
-
-def shown(source: str) -> str:
-    """A location without passwords and keys, fit for messages and for what is stored."""
-    return _SECRET_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1***@", source))
 
 
 def one_line(error: BaseException) -> str:

@@ -54,7 +54,7 @@ def split_rows(
     """
     config, is_separate = data.split, num_test_rows is not None
     strata = strata_of(table, schema, data) if config.stratify and config.kind in ("random", "group") else None
-    divider = _divider(table, data, strata, rows)
+    divider = divider_of(table, data, strata, rows)
     if config.kind == "random":
         _require_enough(table.num_rows, strata, config, is_separate)
         if strata is not None:
@@ -97,7 +97,8 @@ def _parts_of_the_rest(config: SplitConfig) -> int:
     return config.folds.count + (config.kind == "time")  # before the first fold in time there are rows to train on
 
 
-def _divider(table: pa.Table, data: DataConfig, strata: Strata | None, rows: np.ndarray | None) -> Divider:
+def divider_of(table: pa.Table, data: DataConfig, strata: Strata | None, rows: np.ndarray | None) -> Divider:
+    """The way of dividing that `data.split` asks for; arguments as of `split_rows`. Raises DataError."""
     config = data.split
     by = _by_column(table, data, rows)
     if config.kind == "random":

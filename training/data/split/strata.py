@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.data.config import DataConfig, SplitConfig
+from training.data.labels import label_matrix
 from training.data.table import Schema
 from training.errors import DataError
 
@@ -27,12 +28,16 @@ class Strata:
 
 
 def strata_of(table: pa.Table, schema: Schema, data: DataConfig) -> Strata | None:
-    """Classes, or bins of a regression target; None where there are too few rows for two bins."""
+    """Classes, bins of a regression target, or rarest labels; None where there are too few rows for two, or texts."""
     column = table.column(schema.target)
     if schema.task == "classification":
         return class_strata(column, data.rename_labels)
-    values_N = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if schema.task == "language_modelling":
+        return None
     min_count = max(int(np.ceil(1 / _smallest_share(data))), _rows_needed(data.split, data.test is not None))
+    if schema.task == "multilabel":
+        return label_strata(label_matrix(column, schema.labels, schema.target), schema.labels, min_count)
+    values_N = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return bin_strata(values_N, data.split.bins, min_count)
 
 
@@ -47,6 +52,26 @@ def class_strata(column: pa.ChunkedArray, rename: dict[str, str]) -> Strata:
     texts = [rename.get(text, text) for text in values.cast(pa.string()).to_pylist()]
     names, ids = np.unique(np.array(texts, dtype=str), return_inverse=True)
     return Strata(_narrow(ids, len(names))[codes_N], tuple(names.tolist()))
+
+
+def label_strata(target_NK: np.ndarray, labels: tuple[str, ...], min_count: int) -> Strata | None:
+    """Rows by the rarest label that they have; None where fewer than two strata of `min_count` rows come about.
+
+    Rows of the rarest labels together, and rows without any, are strata of their own where they are enough.
+
+    Args:
+        target_NK: 0 or 1 of each row and label.
+        labels: their names.
+        min_count: rows that each stratum holds at least.
+    """
+    rarity_K = np.argsort(np.argsort(target_NK.sum(axis=0), kind="stable"), kind="stable")
+    rank_NK = np.where(target_NK > 0, rarity_K, len(labels))
+    rarest_N = rank_NK.min(axis=1)  # in the order of rarity; len(labels) where there is none
+    merged = _merge(np.bincount(rarest_N, minlength=len(labels) + 1), min_count)
+    num_merged = int(merged[-1]) + 1
+    if num_merged == 1:
+        return None
+    return Strata(_narrow(merged, num_merged)[rarest_N], tuple(f"labels {i}" for i in range(num_merged)))
 
 
 def distinct_codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:

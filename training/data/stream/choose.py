@@ -7,9 +7,9 @@ from training.data.config import DataConfig
 from training.data.sources.files import Found, find_files, format_of
 from training.data.sources.functions import is_function, is_sklearn
 from training.data.sources.sql import is_database
-from training.data.sources.words import shown
 from training.data.stream.files import open_table
 from training.errors import DataError
+from training.redact import shown
 
 MEMORY_SHARE = 0.5  # of the free memory; what takes more is streamed: reading and encoding need as much again
 _CGROUPS = (  # limit and use, where a container has a limit of its own
@@ -24,7 +24,7 @@ def should_stream(data: DataConfig, base: Path | None = None) -> bool:
     Raises:
         DataError: the files cannot be found.
     """
-    if data.loading == "memory":
+    if data.loading == "memory" or data.task in ("multilabel", "language_modelling"):
         return False
     if data.loading == "stream":
         return True

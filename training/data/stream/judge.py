@@ -91,13 +91,13 @@ def schema_of(sample: pa.Table, survey: Survey, data: DataConfig) -> Schema:
     """
     if len(survey.classes) > MAX_CLASSES and data.task == "classification":
         raise DataError(
-            f"the target {data.target} has more than {MAX_CLASSES:,} distinct values, too many to be classes",
+            f"the target {data.target_name} has more than {MAX_CLASSES:,} distinct values, too many to be classes",
             "data.task: regression predicts an amount; else data.target should name another column",
         )
     if survey.classes:
-        target = _all_classes(survey.classes, sample.num_rows, sample.schema.field(data.target).type)
+        target = _all_classes(survey.classes, sample.num_rows, sample.schema.field(data.target_name).type)
         sample = sample.slice(0, len(target))
-        sample = sample.set_column(sample.column_names.index(data.target), data.target, target)
+        sample = sample.set_column(sample.column_names.index(data.target_name), data.target_name, target)
     undivided = data.split.model_copy(update={"stratify": False})
     ignore = tuple(dict.fromkeys((*data.ignore, *columns_left_out(data.split))))
     return infer_schema(sample, data.model_copy(update={"split": undivided, "ignore": ignore}))

@@ -11,7 +11,7 @@ from training.data.config import DataConfig
 from training.data.raw import SourceFacts
 from training.data.sources.files import Found, versions
 from training.data.sources.pii import require_known
-from training.data.sources.words import require_columns, shown
+from training.data.sources.words import require_columns
 from training.data.stream.choose import parquet_files
 from training.data.stream.files import StreamTable, open_table
 from training.data.stream.plan import RowGroup
@@ -21,6 +21,7 @@ from training.data.stream.split_rule import PART_NAMES, TEST, TRAIN, VALIDATION,
 from training.data.stream.survey import Keeping, Survey, merged, survey_group
 from training.data.table import Schema
 from training.errors import DataError
+from training.redact import shown
 
 SAMPLE_ROWS = 10_000  # training rows that are looked at for kinds of columns, leaks and the drift reference
 TIME_SAMPLE_ROWS = 1_000_000  # that the borders of a division by time are taken from

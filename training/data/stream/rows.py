@@ -121,7 +121,7 @@ def settled(reader: RowReader, how: How) -> DataConfig:
             continue
         if kind == "numeric" or is_number(column.type):
             cast[name] = "number"  # `settle_columns` would keep a piece without any number as text
-        elif kind is None and name != data.target:
+        elif kind is None and name != data.target_name:
             columns[name] = "date" if pa.types.is_temporal(column.type) else "categorical"
     return data.model_copy(update={"columns": columns, "cast": cast})
 

@@ -103,7 +103,7 @@ def _survey_piece(
     reader: RowReader, split: SplitRule, keeping: Keeping, draft: Draft, read_ids: np.ndarray
 ) -> tuple[Survey, np.ndarray]:
     """Of one piece, its training rows not yet counted by block; and their numbers."""
-    data, target = reader.data, reader.data.target
+    data, target = reader.data, reader.data.target_name
     digest = RunningDigest()
     digest.add(draft.table)
     found = examine_columns(Raw(draft.table, draft.row_ids, draft.origin, no_bad_rows(), ()), data)

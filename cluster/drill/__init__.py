@@ -1,0 +1,1 @@
+"""The drill: a training on a cluster that loses its machines, compared with one that kept them."""

@@ -1,0 +1,78 @@
+"""The process that drives a training, started, killed, and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cluster
+
+PATIENCE_S = 30.0  # for a driver that was asked to end
+TAIL_LINES = 12
+
+
+class Driver:
+    """A driver of one training. It may be started again and again."""
+
+    def __init__(self, order: Path, log: Path) -> None:
+        # -P: without the folder we stand in, where a folder `cluster` would be taken for ours.
+        self._command = [sys.executable, "-P", "-m", "cluster.drill.driver", str(order)]
+        self._log = log
+        self._output = log.with_suffix(".json")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.starts: list[float] = []
+
+    def start(self, address: str) -> None:
+        """Train, or go on, on this cluster. What it says goes to the log."""
+        root = str(Path(str(cluster.__file__)).parent.parent)
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        with self._log.open("ab") as log, self._output.open("wb") as output:
+            self.starts.append(time.time())
+            self._process = subprocess.Popen(
+                [*self._command, address],
+                stdout=output,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,  # so that all of it can be killed, and Ctrl-C reaches us alone
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative where a signal ended it."""
+        return None if self._process is None else self._process.poll()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None and self.is_running:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def end(self) -> None:
+        """Ask it to end, and make it."""
+        if self._process is None or not self.is_running:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def outcome(self) -> dict[str, Any]:
+        """What it printed at its end."""
+        printed: dict[str, Any] = json.loads(self._output.read_text(encoding="utf-8"))
+        return printed
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-TAIL_LINES:])
