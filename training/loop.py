@@ -269,7 +269,7 @@ class Trainer:
 
     def require_sound(self) -> None:
         """Raise Diverged where a weight is no number, though no loss has shown it yet. Reads the device."""
-        norms = torch.nn.utils.get_total_norm([parameter.detach() for parameter in self.model.parameters()])
+        norms = torch.nn.utils.get_total_norm(self._make_step.parameters)
         total = float(norms.full_tensor() if hasattr(norms, "full_tensor") else norms)  # of shares of sharded weights
         if not math.isfinite(total):
             raise Diverged(self.place, f"the weights' norm became {total:g}")

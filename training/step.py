@@ -4,7 +4,8 @@ Shape letters: B rows of a batch.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from training.errors import ConfigError, TrainingFailed
 from training.flops import flops_per_sample, matrix_peak
 from training.full_state import load_optimizer_state
 from training.losses import Loss, Wanted
-from training.micro_batch import find_micro_batch, free_memory, is_out_of_memory, split, with_optimizer_state
+from training.micro_batch import find_micro_batch, free_memory, is_out_of_memory, with_optimizer_state
+from training.models.batch_norm import apart
 from training.optim.build import build_optimizer
 from training.optim.ema import Ema
 from training.optim.penalty import l1_penalty
@@ -40,7 +42,7 @@ class StepMaker:
         self.optimizer = build_optimizer(model, config, session.device, code_path)
         self.precision = Precision(config.precision, session.device)
         self.ema = Ema(model, config.ema.decay) if config.ema else None
-        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.micro_batch: int | None = config.micro_batch if isinstance(config.micro_batch, int) else None
         if config.micro_batch == "auto" and config.parallel == "fsdp":
             raise ConfigError(
@@ -74,7 +76,7 @@ class StepMaker:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradients(batch, place.epoch)
         if self._config.max_grad_norm is not None:
-            self.precision.clip(self.optimizer, self._parameters, self._config.max_grad_norm)
+            self.precision.clip(self.optimizer, self.parameters, self._config.max_grad_norm)
         self.precision.step(self.optimizer)
         if self.ema is not None:
             self.ema.update(place.step)
@@ -83,17 +85,18 @@ class StepMaker:
     def _gradients(self, batch: Batch, epoch: int) -> Tensor:
         """Of the mean loss of this rank's share, piece by piece where it is put through in pieces."""
         tensors, wanted = self._inputs(batch, epoch)
-        num_rows = len(batch.target_B)
-        pieces = split(num_rows, min(self.micro_batch or num_rows, num_rows))
+        # As many on every rank, also on one with a row less: some models wait for their peers in a forward pass.
+        largest = -(-batch.num_samples // self._session.world_size)
+        pieces = pieces_of(len(batch.target_B), -(-largest // min(self.micro_batch or largest, largest)))
         total: Tensor | None = None
-        for rows in pieces:
-            is_last = rows is pieces[-1]
+        for i, (rows, share) in enumerate(pieces, 1):
+            is_last = i == len(pieces)
             piece = tuple(tensor[rows] for tensor in tensors)
             with contextlib.nullcontext() if is_last else no_sync(self._wrapped):
                 with self.precision.autocast():  # around the loss, too: in bfloat16 its sums would lose their digits
                     loss = self._loss(self._wrapped(*piece), wanted.of(rows), batch.row_ids_B[rows]) * batch.weight
                 if len(pieces) > 1:
-                    loss = loss * (len(piece[0]) / num_rows)
+                    loss = loss * share
                 if is_last and self._config.l1:
                     # The weights are the same on every rank, and so is this: the mean over ranks leaves it as it is.
                     loss = loss + self._config.l1 * l1_penalty(self.optimizer)
@@ -119,12 +122,8 @@ class StepMaker:
             self.precision.backward(loss)
             self._model.zero_grad(set_to_none=True)
 
-        # Buffers such as running means must not learn from rows that are only tried.
-        buffers = [buffer.clone() for buffer in self._model.buffers()]
-        with with_optimizer_state(self.optimizer):
+        with _only_tried(self._model), with_optimizer_state(self.optimizer):
             found = find_micro_batch(attempt, len(batch.target_B))
-        for buffer, before in zip(self._model.buffers(), buffers, strict=True):
-            buffer.copy_(before)
         found = smallest_over_ranks(found, self._session.device, world_size=self._session.world_size)
         if found < len(batch.target_B):
             self._session.tell("micro_batch", rows=found, share=len(batch.target_B), step=place.step)
@@ -137,11 +136,8 @@ class StepMaker:
             rows = slice(0, len(output))
             return self._loss(output, Wanted(batch.target_B[rows]), batch.row_ids_B[rows])
 
-        buffers = [buffer.clone() for buffer in self._model.buffers()]
-        with self.precision.autocast():
+        with _only_tried(self._model), self.precision.autocast():
             gauges.flops_per_sample = flops_per_sample(self._model, batch.tensors, loss_of)
-        for buffer, before in zip(self._model.buffers(), buffers, strict=True):
-            buffer.copy_(before)
         gauges.peak_flops_per_s = matrix_peak(
             self._session.device, narrow_type(self._config.precision) or torch.float32
         )
@@ -180,6 +176,25 @@ class StepMaker:
             self.ema.load_state_dict(state["ema"])
         if self._config.micro_batch == "auto":
             self.micro_batch = state.get("micro_batch")
+
+
+def pieces_of(num_rows: int, num_pieces: int) -> list[tuple[slice, float]]:
+    """Rows in so many pieces, and what share of all each is; a piece that is left without a row repeats the first."""
+    bounds = [num_rows * i // num_pieces for i in range(num_pieces + 1)]
+    return [
+        (slice(first, last), (last - first) / num_rows) if last > first else (slice(0, 1), 0.0)
+        for first, last in pairwise(bounds)
+    ]
+
+
+@contextlib.contextmanager
+def _only_tried(model: nn.Module) -> Iterator[None]:
+    """Buffers such as running means must not learn from rows that are only tried, nor wait for peers to try them."""
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    with apart(model):
+        yield
+    for buffer, before in zip(model.buffers(), buffers, strict=True):
+        buffer.copy_(before)
 
 
 def seed_torch(device: torch.device, *place: int) -> None:

@@ -13,10 +13,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.checkpoint.store import CheckpointStore
 from training.full_state import load_model_state, load_optimizer_state, whole
 from training.optim import Ema, Precision, Schedule, build_optimizer, l1_penalty
 from training.parallel import no_sync, smallest_over_ranks, sync_buffers, wrap
-from training.sharded_checkpoint import load_sharded, save_sharded
+from training.session import Place
 from training.train_config import TrainConfig
 
 CPU = torch.device("cpu")
@@ -153,7 +154,8 @@ def two_ranks(rank: int, folder: Path) -> dict[str, Any]:
         training.run(SAVED_AT)
         if way in ("ddp", "fsdp"):
             state = training.checkpoint()
-            save_sharded(folder / f"{way}-shards", state)
+            place = Place(0, 0, SAVED_AT)
+            CheckpointStore(str(folder / f"{way}-shards")).write(state, place, dist.group.WORLD)
             full = whole(state, keep=rank == 0)
             if rank == 0:
                 torch.save(full, folder / f"{way}.pt")
@@ -186,12 +188,19 @@ def gradients_alone(way: str, rank: int, world_size: int) -> list[Tensor | None]
 def three_ranks(rank: int, folder: Path) -> dict[str, Any]:
     full = torch.load(folder / "fsdp.pt", weights_only=True)
     of_shards = Training("fsdp", rank, 3)
-    of_shards.load(load_sharded(folder / "fsdp-shards", of_shards.model, of_shards.optimizer))
+    of_shards.load(kept(folder / "fsdp-shards"))
     of_ddp = Training("fsdp", rank, 3)
-    of_ddp.load(load_sharded(folder / "ddp-shards", of_ddp.model, of_ddp.optimizer))
+    of_ddp.load(kept(folder / "ddp-shards"))
     of_full = Training("fsdp", rank, 3).load(full)
     trainings = {"shards": of_shards, "ddp_shards": of_ddp, "full": of_full}
     return {name: whole(training.run(NUM_STEPS).checkpoint()) for name, training in trainings.items()}
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """The checkpoint that lies there."""
+    found = CheckpointStore(str(folder)).newest_intact()
+    assert found is not None, f"{folder} holds none"
+    return found[1]
 
 
 def main(rank: int, folder: Path) -> None:

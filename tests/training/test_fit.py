@@ -36,11 +36,16 @@ class Collected(Silent):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.events: list[Any] = []
         self.lives: list[Live] = []
 
     def note(self, text: str) -> None:
         """Remember."""
         self.notes.append(text)
+
+    def event(self, event: Any) -> None:
+        """Remember."""
+        self.events.append(event)
 
     def live(self, live: Live) -> None:
         """Remember."""
@@ -94,7 +99,8 @@ def test_killed_worker_ends_with_the_weights_of_an_unbroken_run(unbroken: FitRes
     assert lost["what"].startswith("worker 1 on ")
     assert "was killed or crashed" in lost["what"]
     assert (resumed["workers"], resumed["steps_lost"]) == (2, 9)
-    assert any("was killed or crashed" in note for note in seen.notes)
+    told = [event["event"] for event in seen.events if event["event"] in ("worker_lost", "resumed")]
+    assert told == ["worker_lost", "resumed"]
     assert not any("waits for machines" in note for note in seen.notes)
 
 
@@ -180,6 +186,6 @@ def test_a_training_that_stands_still_is_named(tmp_path: Path) -> None:
     (folder / "pause-0").touch()
     wanted = experiment(tmp_path, "slow", paced(folder, 0.0), hang_timeout_s=1)
     run(wanted, seen)
-    assert any("training made no step for" in note for note in seen.notes)
+    assert any("training made no step for" in event.get("what", "") for event in seen.events)
     log = (RunFolder.of(wanted).path / "errors.log").read_text()
     assert "nets.py" in log

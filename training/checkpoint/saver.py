@@ -18,6 +18,7 @@ from training.session import Checkpoint, Place
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 GIVE_UP_AFTER_S = 600.0
+BACKGROUND_WEIGHT = 1.0  # of a CPU second beside training; where all cores train it takes up to that from the step
 HUNG_AFTER_S = 60.0  # beyond the time to give up: then the storage neither works nor fails
 
 
@@ -64,7 +65,6 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self._was_over = False
-        self._weight = 1.0
         self._stopping = threading.Event()
         self._patience = Patience(store, give_up_after_s, self._tell, self._stopping)
         copies = HostCopies()
@@ -186,7 +186,7 @@ class Saver:
         self._was_over = retention.is_over
 
     def _measure(self, held_s: float, cpu_s: float) -> None:
-        cost_s = held_s + self._weight * cpu_s
+        cost_s = held_s + BACKGROUND_WEIGHT * cpu_s
         # The first one also pays for memory and folders; the newer, the more it says of the next.
         self.cost_s = cost_s if self.cost_s is None else (self.cost_s + cost_s) / 2
 

@@ -1,11 +1,12 @@
 """A disk that is really full: `python full_disk.py FOLDER`, where FOLDER has a file system of 6 MB of its own."""
 
-import errno
+import io
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
@@ -50,13 +51,10 @@ def waited_out(folder: Path) -> None:
 def given_up(folder: Path) -> None:
     store = CheckpointStore(str(folder / "checkpoints"))
     fill(folder / "filler")
-    saver = Saver(store, keep=1, keep_mb=None, on_event=lambda event, facts: None, give_up_after_s=0.5)
-    try:
+    saver = Saver(store, keep=1, keep_mb=None, on_event=lambda *_: None, give_up_after_s=0.5)
+    with pytest.raises(StorageError, match=r"No space left on device.*last good checkpoint is .*00000002") as raised:
         saver.save(made(3, width=LARGE), place(3), wait=True)
-    except StorageError as error:
-        print(error)
-    else:
-        raise AssertionError("a full disk was not noticed")
+    sys.stdout.write(f"{raised.value}\n")
     assert hidden(folder) == []
     found = store.newest_intact()
     assert found is not None
@@ -67,28 +65,27 @@ def shards(folder: Path) -> None:
     """torch's distributed checkpoint must say that the disk is full, and not end the process."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     tensor = distribute_tensor(torch.zeros(LARGE, LARGE), init_device_mesh("cpu", (1,)))
-    try:
-        CheckpointStore(str(folder / "checkpoints")).write({"model": {"w": tensor}}, place(4), dist.group.WORLD)
-    except OSError as error:
-        assert error.errno == errno.ENOSPC, error
-    else:
-        raise AssertionError("a full disk was not noticed")
+    store = CheckpointStore(str(folder / "checkpoints"))
+    with pytest.raises(OSError, match="No space left on device"):
+        store.write({"model": {"w": tensor}}, place(4), dist.group.WORLD)
     assert hidden(folder) == []
     dist.destroy_process_group()
 
 
 def fill(filler: Path) -> None:
     with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 65536)
-        except OSError as error:
-            assert error.errno == errno.ENOSPC, error
-            os.ftruncate(file.fileno(), file.tell() - 65536 * 8)  # a checkpoint begins, and does not end
+        with pytest.raises(OSError, match="No space left on device"):
+            write_without_end(file)
+        os.ftruncate(file.fileno(), file.tell() - 65536 * 8)  # a checkpoint begins, and does not end
+
+
+def write_without_end(file: io.FileIO) -> None:
+    while True:
+        file.write(b"x" * 65536)
 
 
 if __name__ == "__main__":
     waited_out(Path(sys.argv[1]))
     given_up(Path(sys.argv[1]))
     shards(Path(sys.argv[1]))
-    print("all seen")
+    sys.stdout.write("all seen\n")

@@ -1,4 +1,4 @@
-"""Writers that are killed: `python killed_writer.py FOLDER`. Prints one JSON object.
+"""Writers that are killed: `python killed_writer.py FOLDER`. Writes one JSON object to stdout.
 
 This process has torch loaded and forks each writer, so that a kill costs no second of imports. A writer says through a
 pipe which step it has made safe; whoever kills it then looks for the newest intact checkpoint.
@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
     random.seed(7)
     step, num_amid, steps = 0, 0, []
     for _ in range(NUM_KILLS):
-        safe, was_amid = one_kill(folder, step + 1, random.uniform(0, 0.08))  # noqa: S311
+        safe, was_amid = one_kill(folder, step + 1, random.uniform(0, 0.08))
         num_amid += was_amid
         store = CheckpointStore(str(folder))
         found = store.newest_intact()
@@ -72,7 +72,7 @@ def main(folder: Path) -> None:
     store.write(made(step + 1), place(step + 1))
     store.tidy(keep=2, keep_mb=None)
     left = [path.name for path in (*folder.glob(".*"), *(folder / "best").glob(".*"))]
-    print(json.dumps({"steps": steps, "num_amid": num_amid, "left": left}))
+    json.dump({"steps": steps, "num_amid": num_amid, "left": left}, sys.stdout)
 
 
 if __name__ == "__main__":

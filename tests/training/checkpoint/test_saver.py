@@ -48,6 +48,11 @@ class Told:
         return [event for event, _ in self.events]
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.checkpoint.troubles.FIRST_DELAY_S", 0.05)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> SlowStore:
     return SlowStore(str(tmp_path / "checkpoints"))
@@ -218,7 +223,8 @@ def test_a_part_of_a_tensor_takes_its_own_bytes_only(store: SlowStore, saver: Sa
     assert store.read(store.list()[0])["model"]["turned"].tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
 
 
-def test_pauses_double_up_to_half_a_minute() -> None:
+def test_pauses_double_up_to_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     assert [delay_s(attempt, draw=1.0) for attempt in (0, 1, 2, 9)] == [0.5, 1.0, 2.0, 30.0]
     assert delay_s(0, draw=0.0) == 0.25
 
