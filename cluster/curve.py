@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster.work import Place
+from cluster.place import Place
 from training.config import Experiment
 from training.curve import measure
 from training.curve_record import LOCK_FILE, CurvePlan, CurveRecord, missing_jobs, open_curve

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster.work import Place
+from cluster.place import Place
 from training import pipeline
 from training.config import Experiment
 from training.cross_validation.record import CrossValidation, FoldsPlan

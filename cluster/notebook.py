@@ -17,6 +17,7 @@ import pyarrow as pa
 from cluster import folds as folds_of
 from cluster import work
 from cluster.console import Console, Level
+from cluster.place import Place
 from cluster.reproduce import Reproduction, reproduce
 from serving.predictor import Predictor
 from training.config import Experiment
@@ -76,7 +77,7 @@ class LoadedExperiment:
     """A checked experiment and where it runs."""
 
     experiment: Experiment
-    place: work.Place = field(default_factory=work.Place)
+    place: Place = field(default_factory=Place)
     level: Level = Level.NORMAL
 
     def run(self) -> LoadedRun:
@@ -136,7 +137,7 @@ def load(
     experiment = load_experiment(path)
     if overrides:
         experiment = apply_overrides(experiment, overrides)
-    place = work.Place(address, path.parent, verbose, num_cpus)
+    place = Place(address, path.parent, verbose, num_cpus)
     return LoadedExperiment(experiment, place, Level.VERBOSE if verbose else Level.NORMAL)
 
 

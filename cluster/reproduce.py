@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cluster.work import Place
+from cluster.place import Place
 from training import pipeline
 from training.config import Experiment
 from training.config_file import load_experiment
@@ -22,7 +22,7 @@ from training.provenance import Provenance, provenance_of
 from training.reproduce import Comparison, Difference, Outcome, compare, differences_of, likely_causes
 from training.run_folder import WITHOUT_EFFECT, RunFolder
 from training.run_record import RunRecord
-from training.search.search import SearchResult
+from training.search.result import SearchResult
 
 ENDING = "-reproduced"
 MAX_NAME = 63

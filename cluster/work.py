@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,73 +11,22 @@ from pydantic import ValidationError
 
 from cluster import endpoint
 from cluster.console import Console
+from cluster.place import Place
 from cluster.releases import registry_of, release_with
-from cluster.session import LOCAL, Session, connect, target_of
+from cluster.session import Session
 from serving.app import require_room
-from serving.config import attach_environment
 from serving.registry import CHAMPION, Registry, Release
 from training import pipeline
 from training.config import Experiment
 from training.data.changes import files_changed
-from training.data.stream.choose import should_stream
 from training.errors import ConfigError
 from training.package.manifest import EXPERIMENT_FILE, Manifest
 from training.package.serve_config import ServeConfig
-from training.pipeline import Work, working
+from training.pipeline import Work
 from training.progress import Progress
 from training.report.page import write_report
 from training.run_folder import RunFolder, to_yaml
 from training.tracking.mlflow import send_files
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where work happens."""
-
-    address: str | None = None  # of a Ray cluster; None is this machine
-    code_folder: Path = Path()  # own model classes are imported from here
-    verbose: bool = False
-    num_cpus: int | None = None  # of a local Ray; None takes all of the machine
-    accepts_changed_data: bool = False  # go on with a run whose data changed since it began
-
-    @property
-    def is_local(self) -> bool:
-        """True when Ray will be started on this machine, and end with us."""
-        return target_of(self.address) == LOCAL
-
-    @contextlib.contextmanager
-    def session(self) -> Iterator[Session]:
-        """A Ray, for the length of a `with` block."""
-        with connect(
-            self.address, num_cpus=self.num_cpus, attach_environment=attach_environment(), verbose=self.verbose
-        ) as session:
-            yield session
-
-    @contextlib.contextmanager
-    def work(
-        self, experiment: Experiment, progress: Progress, command: str, needs_ray: bool = True
-    ) -> Iterator[tuple[Work, Session | None]]:
-        """The run's folder, open and ours alone, and a Ray to work on. The folder first: it fails sooner."""
-        code_path = str(self.code_folder.resolve())
-        with working(experiment, progress, command, code_path, self.accepts_changed_data) as work:
-            if work.must_read and not should_stream(experiment.data):
-                # A table that cannot be used is then said at once, not after Ray's start. A stream is surveyed by it.
-                _ = work.prepared
-            with self.session() if needs_ray else contextlib.nullcontext() as session:
-                yield work, session
-
-
-def train(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
-    """Train the experiment's own settings; returns the checkpoint's path and the scores."""
-    with place.work(experiment, progress, "train", needs_ray=needs_ray(experiment, place)) as (work, _):
-        fitted = pipeline.train(work)
-        pipeline.finish(work)
-        return {"checkpoint": fitted.checkpoint, "best_epoch": fitted.best_epoch, "metrics": fitted.metrics}
-
-
-def needs_ray(experiment: Experiment, place: Place) -> bool:
-    """Whether a training does: one worker on this machine is this process, unless Ray has to stream the rows."""
-    return not place.is_local or experiment.train.max_workers > 1 or should_stream(experiment.data)
 
 
 def tune(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from training.progress import Progress
 from training.provenance import FILE as PROVENANCE_FILE
 from training.provenance import provenance_of, versions
 from training.run_folder import RunFolder
-from training.search.search import SearchResult, search
+from training.search.result import SearchResult
 from training.suitable import require_suitable
 from training.task_settings import WORDS
 from training.threshold import threshold_of
@@ -169,6 +169,8 @@ def tune(work: Work) -> SearchResult:
     prepared = work.prepared
     work.progress.stage("search", f"{config.trials} trials over {', '.join(config.space)}")
     began = time.time()
+    from training.search.search import search  # noqa: PLC0415  # loads Ray Tune, which a training need not wait for
+
     found = search(
         work.experiment, prepared, work.run, metric=work.metric, progress=work.progress, code_path=work.code_path
     )

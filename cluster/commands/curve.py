@@ -25,7 +25,7 @@ def curve(
     require_page(output)
     from cluster import curve as curves
     from cluster.curve_text import curve_json, curve_text
-    from cluster.work import Place
+    from cluster.place import Place
     from training.curve_record import CurvePlan
     from training.run_folder import write_text
 

@@ -23,10 +23,11 @@ def deploy(
     """Serve a release: here until Ctrl-C, on a cluster to stay."""
     console = console_of(talk)
     from cluster import releases, work
+    from cluster.place import Place
 
     release = releases.release_of(model, storage)
     config = work.serve_config_of(release.package, host, port)
-    place = work.Place(address, verbose=console.is_verbose)
+    place = Place(address, verbose=console.is_verbose)
     with work.deploy(release, config, place, releases.registry_of(storage)) as url:
         console.data({"url": url, "name": release.name, "version": release.version} if as_json else url)
         work.wait_for_ctrl_c(console, url, place)

@@ -22,7 +22,7 @@ from training.config_file import as_written, explain, json_schema
 from training.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cluster.work import Place
+    from cluster.place import Place
 
 
 def init(
@@ -116,13 +116,14 @@ def train(
     if folds is None and (seeds is not None or not refit):
         raise ConfigError("--seeds and --no-refit are for a cross-validation", "add --folds 5, or leave them out")
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
-    from cluster import work
+    from cluster import train as training
+    from cluster.place import Place
 
-    place = work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data)
+    place = Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data)
     if folds is not None:
         _cross_validate(experiment, console, place, folds, 1 if seeds is None else seeds, refit, as_json)
         return
-    outcome = work.train(experiment, console, place)
+    outcome = training.train(experiment, console, place)
     console.data(outcome if as_json else str(outcome["checkpoint"]))
 
 
@@ -153,11 +154,12 @@ def tune(
     """Search for the best settings, and print them."""
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
+    from cluster.place import Place
 
     outcome = work.tune(
         experiment,
         console,
-        work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
+        Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
     )
     lines = [f"{outcome['metric']}: {outcome['score']:.4f} ({outcome['trial']})"]
     lines += [f"{key}: {value}" for key, value in outcome["params"].items()]
@@ -176,11 +178,12 @@ def compress(
     """Export, quantize, measure, choose; prints the package's path."""
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
+    from cluster.place import Place
 
     outcome = work.compress(
         experiment,
         console,
-        work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
+        Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
     )
     console.data(outcome if as_json else str(outcome["package"]))
 
@@ -200,13 +203,14 @@ def run(
     """The whole way, from the table to answers over HTTP."""
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
+    from cluster.place import Place
     from cluster.summary_text import summary_text
     from training.run_folder import RunFolder
     from training.run_record import RunRecord
     from training.summary import summarise
 
     folder = RunFolder.of(experiment).path
-    place = work.Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data)
+    place = Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data)
     with work.run(experiment, console, place, keep_serving) as url:
         console.close()
         console.data(summarise(folder).model_dump(mode="json") if as_json else summary_text(RunRecord.read(folder)))

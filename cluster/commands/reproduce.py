@@ -25,9 +25,9 @@ def reproduce(
     """Train a run again and compare: exits with 0 where the models are equal within 1e-6, else with 1."""
     console = console_of(talk)
     from cluster.history import find_run
+    from cluster.place import Place
     from cluster.reproduce import reproduce as make
     from cluster.reproduce_text import reproduction_text
-    from cluster.work import Place
 
     folder = find_run(run, storage)
     place = Place(address, code or Path(), console.is_verbose)

@@ -81,7 +81,7 @@ def drill(drilled: Drilled, wish: Wish, progress: Progress) -> DrillResult:
 def _unbroken(field: _Field, drilled: Drilled) -> tuple[Drilled, Storm]:
     """The run to which nothing happens; once more, and longer, where it leaves no room for the events."""
     storm = _calm_run(field, drilled)
-    wanted_s = field.wish.spacing * field.wish.num_events
+    wanted_s = field.wish.spacing * (field.wish.num_events + 1)
     settings, notes = longer(drilled.experiment(UNBROKEN), facts_of(storm).epoch_s, wanted_s)
     if settings:
         for note in notes:

@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cluster import work
 from cluster.cli import unforeseen
 from cluster.console import Console, Level
 from cluster.drill.order import Order
 from cluster.drill.watch import LIVE_FILE
+from cluster.place import Place
+from cluster.train import train
 from training.config_file import load_experiment
 from training.progress import Live
 from training.run_folder import RunFolder
@@ -47,7 +48,7 @@ def main(order_file: str, address: str) -> int:
     try:
         experiment = load_experiment(Path(order.config), order.overrides)
         console = LiveFile(level, RunFolder.of(experiment).path / LIVE_FILE)
-        outcome = work.train(experiment, console, work.Place(address, Path(order.code_folder), order.verbose))
+        outcome = train(experiment, console, Place(address, Path(order.code_folder), order.verbose))
     except Exception as error:
         return unforeseen(error, level)
     console.data(outcome)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from cluster.drill.errors import DrillError
 
-FIRST, LAST = 0.03, 0.97  # shares of the training in which blows fall: outside of them it may be over before one lands
+FIRST = 0.03  # share of the training that is over before the first blow
 
 
 class Kind(StrEnum):
@@ -36,6 +36,9 @@ class Planned:
 def plan_blows(seed: int, num_events: int, kinds: Sequence[Kind], num_steps: int) -> tuple[Planned, ...]:
     """Blows in the order in which they fall, drawn over the whole training; every kind comes equally often.
 
+    One part of as many as there are blows, and one, is left free at the end: what falls when the training is all but
+    over hits nothing.
+
     Raises:
         DrillError: the training has fewer steps than there are blows to fall.
     """
@@ -45,7 +48,8 @@ def plan_blows(seed: int, num_events: int, kinds: Sequence[Kind], num_steps: int
             "fewer events, or more epochs: --set train.epochs=...",
         )
     draws = random.Random(seed)
-    moments = sorted(FIRST + (LAST - FIRST) * draws.random() for _ in range(num_events))
+    last = num_events / (num_events + 1)
+    moments = sorted(FIRST + (last - FIRST) * draws.random() for _ in range(num_events))
     drawn: list[Kind] = []
     while len(drawn) < num_events:
         drawn += draws.sample(list(kinds), len(kinds))

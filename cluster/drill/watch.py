@@ -14,6 +14,7 @@ from training.journal import Event, Journal
 
 LOOK_EVERY_S = 0.1
 LIVE_FILE = "live.json"  # in the run's folder, by the driver
+BEGAN = ("first_step", "resumed")  # workers train, with so many steps behind them
 LOST = ("preempted", "worker_lost", "worker_failed")  # a group of workers ended, after so many steps
 
 
@@ -96,13 +97,13 @@ def starts_of(
 ) -> tuple[Start, ...]:
     """Each time that workers began to train, with the step that they began at.
 
-    The journal tells it of all but those that had no checkpoint yet: a driver that is followed by steps, and not by
+    The journal tells it, unless the driver died before it wrote that down: one that is followed by steps, and not by
     the journal's word before the next driver, began with nothing.
     """
     told = [
         Start(event["time"], int(event["step"]), int(event.get("workers", 0)))
         for event in events
-        if event["event"] == "resumed"
+        if event["event"] in BEGAN
     ]
     fresh = []
     for number, began in enumerate(driver_starts):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.commands.curve import curve
-from cluster.work import Place
+from cluster.place import Place
 from tests.cluster.test_cli import manta
 from training.errors import DataError
 

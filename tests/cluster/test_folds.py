@@ -9,7 +9,7 @@ import pytest
 
 from cluster.commands.experiment import train
 from cluster.commands.runs import runs
-from cluster.work import Place
+from cluster.place import Place
 from training.errors import ConfigError
 
 CONFIG = """

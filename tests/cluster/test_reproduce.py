@@ -13,9 +13,9 @@ import typer
 from cluster.commands.reproduce import reproduce
 from cluster.console import Console, Level
 from cluster.folds import cross_validate
+from cluster.place import Place
 from cluster.reproduce import reproduce as make
-from cluster.work import Place
-from cluster.work import train as train_once
+from cluster.train import train as train_once
 from training.config import Experiment
 from training.config_file import load_experiment
 from training.cross_validation.record import FoldsPlan
@@ -25,7 +25,7 @@ from training.progress import Silent
 from training.reproduce import weights_digest
 from training.run_folder import RunFolder
 from training.run_record import RunRecord
-from training.search.search import SearchResult
+from training.search.result import SearchResult
 
 NET = """
 import torch

@@ -179,6 +179,33 @@ def test_a_driver_that_is_ended_goes_on_where_it_stood(number: signal.Signals, t
         assert resumed["step"] == int(left_at[0])
 
 
+TWO = """
+import sys
+from pathlib import Path
+from cluster.session import connect
+from tests.training.test_fit import experiment, paced, run
+folder = Path(sys.argv[1])
+with connect("local", num_cpus=2):
+    run(experiment(folder, "one", paced(folder, 0.1), epochs=20, workers=2))
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_of_two_workers_that_is_told_to_end_has_them_save(tmp_path: Path) -> None:
+    wanted = experiment(tmp_path, "one", paced(tmp_path, 0.1), epochs=20, workers=2)
+    process = subprocess.Popen([sys.executable, "-c", TWO, str(tmp_path)], env=os.environ)
+    deadline = time.monotonic() + 120
+    while len(epochs(wanted)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    assert int(steps_saved(tmp_path)[-1]) >= 12
+    left = RunFolder.of(wanted).journal.last("preempted")
+    assert left is not None
+    assert (left["what"], left["goes_on"], left["step"]) == ("told to end", False, int(steps_saved(tmp_path)[-1]))
+
+
 def test_a_training_that_stands_still_is_named(tmp_path: Path) -> None:
     """In this process it goes on when it can: nobody waits for it."""
     seen, folder = Collected(), tmp_path / "told"

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 import torch.distributed as dist
 
 from training.checkpoint.interval import Due
@@ -46,10 +45,10 @@ class Keeper:
         """Whether the interval is over."""
         return self._due.is_due()
 
-    def newest(self, device: torch.device) -> tuple[Checkpoint | None, str | None]:
+    def newest(self) -> tuple[Checkpoint | None, str | None]:
         """The newest intact checkpoint and its name, the same on every rank. Raises StorageError."""
         self._saver.wait()  # after a divergence the one to go back to may still be on its way
-        found = self._store.newest_intact(device, self._group)
+        found = self._store.newest_intact("cpu", self._group)  # the loop places each tensor where it belongs
         self._due.saved(self._saver.cost_s)  # what is gone back to need not be saved again at once
         for skipped in self._store.skipped:
             self._tell("checkpoint_skipped", {"message": f"passed over the checkpoint {skipped}"})

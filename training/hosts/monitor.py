@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from training.hosts.failures import Budget, Failure, Stop
-from training.hosts.judge import Death, judged
+from training.hosts.judge import LEFT, Death, judged
 from training.hosts.pulse import MAKES_STEPS, Pulse
 from training.hosts.root_cause import Cause
 from training.hosts.stall import say
@@ -234,7 +234,8 @@ class Monitor:
         facts = {"what": failure.line, "kind": failure.kind, "step": self._lost_step, "workers": len(self._group)}
         facts["goes_on"] = goes_on
         self._records.append((kinds.get(failure.kind, "worker_failed"), facts))
-        self._records.extend(("trace", {"what": failure.line, "trace": cause.trace}) for cause in causes)
+        errors = [cause for cause in causes if cause.error_type != LEFT]
+        self._records.extend(("trace", {"what": failure.line, "trace": cause.trace}) for cause in errors)
         if start_error:
             self._records.append(("trace", {"what": failure.line, "trace": start_error}))
 

@@ -121,15 +121,16 @@ class _Driver:
         self._config, self._request = config, request
         self._waiting = Waiting(progress.note)
         self._error: BaseException | None = None
+        self._ended = threading.Event()  # a join that a signal interrupts takes the thread for ended (CPython 3.11)
         self._thread = threading.Thread(target=self._fit, name="ray-train-fit", daemon=True)
 
     def run(self) -> Report:
         """Until the end, or until this process is told to end: then the workers save first."""
         self._thread.start()
         try:
-            while self._thread.is_alive():
+            while not self._ended.is_set():
                 self._look()
-                self._thread.join(POLL_S)
+                self._ended.wait(POLL_S)
         except (KeyboardInterrupt, SystemExit):
             self._end()
             raise
@@ -143,6 +144,8 @@ class _Driver:
             self._trainer.fit()
         except BaseException as error:  # handed over to the thread that waits
             self._error = error
+        finally:
+            self._ended.set()
 
     def _look(self) -> Report:
         report: Report = ray.get(self._monitor.pull.remote())
@@ -165,9 +168,10 @@ class _Driver:
         self._progress.note("saving before the end; again to stop at once")
         ray.get(self._monitor.end.remote("told to end"))
         deadline = time.monotonic() + END_WAIT_S
-        while self._thread.is_alive() and time.monotonic() < deadline:
+        while not self._ended.is_set() and time.monotonic() < deadline:
             self._look()
-            self._thread.join(POLL_S)
+            self._ended.wait(POLL_S)
+        self._look()
 
     def _failed(self, report: Report) -> TrainingFailed:
         if report.stop is not None:

@@ -50,7 +50,7 @@ class HostSession:
     def restore(self) -> Checkpoint | None:
         """The newest intact checkpoint, the same on every rank. Raises StorageError where a rank cannot read it."""
         with self._vitals.during("restore"):
-            checkpoint, name = self._keeper.newest(self.device)
+            checkpoint, name = self._keeper.newest()
         self._vitals.phase = "train"  # from here on a step is awaited
         place = _place_of(checkpoint)
         self._saved_place = self._vitals.place = place

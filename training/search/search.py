@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +32,7 @@ from training.search.bridge import (
     past_results,
     to_value,
 )
+from training.search.result import SearchResult
 from training.search.trial import TRIAL_KEY, TrialActor
 
 QUIET = {  # Tune's own logs and snapshots: the journal and the study are the record, written at once
@@ -41,18 +41,6 @@ QUIET = {  # Tune's own logs and snapshots: the journal and the study are the re
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found."""
-
-    trial: str
-    params: dict[str, Any]
-    score: float
-    num_complete: int
-    num_pruned: int
-    num_failed: int
 
 
 def search(

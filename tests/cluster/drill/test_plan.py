@@ -19,7 +19,7 @@ def test_blows_fall_in_order_all_over_the_training_and_never_at_its_very_ends(se
     steps = [blow.at_step for blow in planned]
     assert [blow.number for blow in planned] == list(range(1, 21))
     assert steps == sorted(steps)
-    assert 300 <= steps[0] < 5000 < steps[-1] <= 9700
+    assert 300 <= steps[0] < 5000 < steps[-1] <= 10_000 * 20 / 21
     assert Counter(blow.kind for blow in planned) == dict.fromkeys(DEFAULT_KINDS, 5)
     assert all(0 <= blow.draw < 1 for blow in planned)
 
