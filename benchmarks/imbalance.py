@@ -26,7 +26,7 @@ from scipy import stats
 from training.config import Experiment
 from training.data.prepare import prepare
 from training.data.prepared import Prepared
-from training.data.resample import training_rows
+from training.data.training_rows import training_rows
 from training.loop import Trainer, run_to_end
 from training.metrics import held_out_scores
 from training.models import ModelInputs, build_model

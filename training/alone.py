@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.config import Experiment
 from training.data.prepared import Facts, Part
-from training.data.resample import training_rows
+from training.data.training_rows import training_rows
 from training.determinism import deterministic
 from training.loop import Trainer, run_to_end
 from training.metrics import Scores

@@ -14,9 +14,9 @@ from training.config import Experiment
 from training.config_file import as_written
 from training.data.memory import contiguous
 from training.data.prepared import Part, Prepared
-from training.data.resample import training_rows
 from training.data.stream.feeder import start_feeder
 from training.data.stream.part import StreamPart
+from training.data.training_rows import training_rows
 from training.determinism import deterministic
 from training.errors import CapacityError, TrainingFailed
 from training.hosts.in_process import own_session

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from training.compress.compress import compress as compress_model
 from training.compress.machine import describe_machine
 from training.config import Experiment
 from training.config_file import apply_overrides
@@ -280,6 +279,8 @@ def _compare(work: Work, found: SearchResult, fitted: FitResult) -> None:
 def _package(
     work: Work, experiment: Experiment, prepared: Prepared, trial: str, weights: dict[str, Tensor]
 ) -> Manifest:
+    from training.compress.compress import compress as compress_model  # noqa: PLC0415  # loads ONNX Runtime
+
     facts = prepared.facts
     inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
     model = build_model(experiment.model, inputs, 0, work.code_path, experiment.ensemble)

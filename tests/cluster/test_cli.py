@@ -56,7 +56,8 @@ def test_predict_and_models_load_neither_torch_nor_ray() -> None:
 def test_help_lists_every_command_and_the_exit_codes() -> None:
     said = manta("--help").stdout
     commands = "init check data train tune compress run deploy predict report runs models submit status logs stop"
-    assert [name for name in [*commands.split(), "doctor", "evaluate", "curve", "reproduce"] if f"\n  {name} " not in said] == []
+    names = [*commands.split(), "doctor", "evaluate", "curve", "reproduce", "drill"]
+    assert [name for name in names if f"\n  {name} " not in said] == []
     assert "Exit codes: 0 done, 1 the work failed, 2 the input was wrong, 3" in " ".join(said.split())
 
 

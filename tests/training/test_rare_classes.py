@@ -12,7 +12,7 @@ from training.data.batches import LoaderState
 from training.data.config import DataConfig
 from training.data.prepare import prepare
 from training.data.prepared import Part, Prepared
-from training.data.resample import training_rows
+from training.data.training_rows import training_rows
 from training.errors import ConfigError, DataError
 from training.learning_config import EnsembleConfig
 from training.loop import Trainer, run_to_end

@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 from serving.predictor import Predictor
 from training.config import Experiment
 from training.data.prepared import Prepared
-from training.data.resample import training_rows
+from training.data.training_rows import training_rows
 from training.fit import FitResult
 from training.loop import Trainer, run_to_end
 from training.models import ModelInputs, build_model

@@ -10,32 +10,13 @@ import numpy as np
 from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC, RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
 
-from training.data.prepared import Facts, Part
+from training.data.prepared import Part
 from training.data.smote_table import SmoteTable
-from training.data.stream.part import StreamPart
 from training.errors import ConfigError, DataError
 from training.learning_config import ImbalanceConfig
 from training.package.fitted import Transforms
-from training.train_config import TrainConfig
 
 NEIGHBOURS = 5  # between a row and one of so many of its class the new ones lie, as in Chawla et al., JAIR 16 (2002)
-
-
-def training_rows(config: TrainConfig, facts: Facts, train: Part | StreamPart) -> tuple[Part | StreamPart, str]:
-    """The rows to train on, and a note of what was done to them; as they were where nothing is asked for.
-
-    Raises:
-        ConfigError: rows of a stream, and what `resample` raises.
-        DataError: likewise.
-    """
-    if config.imbalance.resample is None:
-        return train, ""
-    if isinstance(train, StreamPart):
-        raise ConfigError(
-            f"train.imbalance.resample={config.imbalance.resample} needs all rows in memory, and these are streamed",
-            "set train.imbalance.class_weights: balanced, or data.loading: memory",
-        )
-    return resample(train, config.imbalance, facts.labels, facts.transforms, config.seed)
 
 
 def resample(

@@ -14,8 +14,8 @@ from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.prepare import prepare
 from training.data.prepared import Facts, Part
-from training.data.resample import training_rows
 from training.data.stream.part import StreamPart
+from training.data.training_rows import training_rows
 from training.loop import Trainer, next_epoch
 from training.models import ModelInputs, build_model
 from training.session import Checkpoint, PlainSession

@@ -64,9 +64,9 @@ def test_a_process_that_has_ray_cannot_hold_a_drill_s_cluster(monkeypatch: pytes
 @pytest.mark.own_cluster
 def test_a_run_under_blows_ends_with_the_weights_of_one_to_which_nothing_happened(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
-    ended = _drill(
-        tmp_path, "--events", "4", "--seed", "2", "--json", "--keep", "kept", "--svg", "picture.svg", mark=mark
-    )  # fmt: skip
+    long_enough = ["--set", "train.epochs=1500", "--set", "train.early_stopping=null", "--spacing-s", "0"]
+    kept = ["--keep", "kept", "--svg", "picture.svg"]
+    ended = _drill(tmp_path, "--events", "4", "--seed", "2", "--json", *kept, *long_enough, mark=mark)
     assert ended.returncode == 0, ended.stderr + ended.stdout
     result = json.loads(ended.stdout)
     events: dict[str, Any] = {event["kind"]: event for event in result["events"]}
