@@ -24,10 +24,12 @@ from training.config import Experiment
 from training.config_file import apply_overrides, as_written
 from training.data.prepare import prepare
 from training.data.prepared import Prepared
-from training.fit import train_worker
+from training.loop import Trainer
+from training.models import ModelInputs, build_model
 from training.progress import Silent, TrialDone
 from training.run_folder import RunFolder
 from training.search.search import search
+from training.session import PlainSession
 
 EPOCHS = 5
 SPACE: dict[str, Any] = {"train.peak_lr": {"log": [1e-3, 1e-2]}, "model.dropout": {"range": [0.0, 0.3]}}
@@ -93,12 +95,19 @@ def run_recipe(experiment: Experiment, prepared: Prepared, num_trials: int, stor
     """Seconds to each trial's end of a TorchTrainer inside a Tune function, as Ray's guide on tuning shows."""
     data = ray.put((prepared.facts, prepared.train, prepared.validation))
 
+    def train_worker(task: dict[str, Any]) -> None:
+        wanted = Experiment.model_validate(task["experiment"])
+        facts, train, validation = ray.get(task["data"])
+        model = build_model(wanted.model, ModelInputs.of(facts.transforms, facts.num_outputs), wanted.train.seed)
+        trainer = Trainer(wanted.train, model, facts, train, validation, PlainSession(), task["metric"])
+        while not trainer.finished:
+            ray.train.report(trainer.train_epoch())
+
     def train_driver(params: dict[str, Any]) -> None:
         task = {
             "experiment": as_written(apply_overrides(experiment, params)),
             "data": data,
             "metric": "accuracy",
-            "code_path": "",
         }
         TorchTrainer(
             train_worker,

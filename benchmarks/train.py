@@ -95,7 +95,7 @@ def experiment(folder: Path, name: str, num_rows: int, **train: Any) -> Experime
     return Experiment.model_validate({
         "name": name, "storage": str(folder / "runs"), "track": {"tensorboard": False},
         "data": {
-            "source": str(folder / "table.parquet"), "target": "y", 
+            "source": str(folder / "table.parquet"), "target": "y",
             "split": {"validation": share, "test": share},
         },
         "model": {"kind": "mlp", "hidden": list(train_peers.WIDTHS)},

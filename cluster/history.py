@@ -7,26 +7,29 @@ from pathlib import Path
 from training.config_file import YAML_ENDINGS, load_experiment
 from training.errors import ConfigError
 from training.run_folder import RunFolder
+from training.run_mirror import fetched
 from training.summary import RunSummary, summaries
 
 
 def find_run(text: str, storage: str) -> Path:
     """The folder of the run that a name, a folder or a config file means. Raises ConfigError, naming the nearest."""
-    path = Path(text)
+    path, root = Path(text), fetched(storage)
     if path.suffix in YAML_ENDINGS and path.is_file():
         experiment = load_experiment(path)
         own = RunFolder.of(experiment).path
         # `manta run --storage` may have put it elsewhere than the file says.
-        return own if (own / "journal.jsonl").exists() else _existing(Path(storage) / experiment.name, text, storage)
+        return own if (own / "journal.jsonl").exists() else _existing(root, experiment.name, text, storage)
     if (path / "journal.jsonl").exists():
         return path
-    return _existing(Path(storage) / text, text, storage)
+    return _existing(root, text, text, storage)
 
 
-def _existing(folder: Path, text: str, storage: str) -> Path:
+def _existing(root: Path, name: str, text: str, storage: str) -> Path:
+    folder = root / name
     if (folder / "journal.jsonl").exists():
         return folder
-    known = [run.name for run in summaries(Path(storage))]
+    known = [run.name for run in summaries(root)]
+    storage = storage.partition("?")[0]
     near = difflib.get_close_matches(Path(text).stem, known, n=1)
     hint = f"there are: {', '.join(known)}" if known else f"{storage} holds no runs; --storage names another folder"
     raise ConfigError(f"there is no run {text} ({folder} has no journal)", f"nearest: {near[0]}" if near else hint)

@@ -114,6 +114,11 @@ class Mirror:
             del self._pushed[name]
         return len(changed)
 
+    def names(self) -> list[str]:
+        """Folders in it. Raises OSError."""
+        there = self._store.get_file_info(pafs.FileSelector(self._root, recursive=False, allow_not_found=True))
+        return [info.base_name for info in there if info.type == pafs.FileType.Directory]
+
     def _there(self) -> list[str]:
         """Names of the run's files in the store."""
         names: list[str] = []
@@ -219,6 +224,20 @@ class Mirror:
             return None
         with self._store.open_input_stream(path) as source:
             return bytes(source.read())
+
+
+def fetched(storage: str) -> Path:
+    """The folder of a storage; of an object store this machine's mirror, after a look at every run in it.
+
+    Raises StorageError where the store cannot be used.
+    """
+    if not is_uri(storage):
+        return Path(storage)
+    root, whole = mirror_root(storage), Mirror(storage, mirror_root(storage))
+    with reachable(storage):
+        for name in whole.names():
+            Mirror(joined(storage, name), root / name).pull()
+    return root
 
 
 @contextlib.contextmanager

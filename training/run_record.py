@@ -86,9 +86,7 @@ class RunRecord:
     def metric(self) -> str:
         """The score that decides during training, for example "validation/accuracy"."""
         named = self.last("searched").get("metric") or (self.experiment.get("search") or {}).get("metric")
-        return str(
-            named or f"validation/{DEFAULTS.get(self.task, DEFAULTS['classification'])}"
-        )
+        return str(named or f"validation/{DEFAULTS.get(self.task, DEFAULTS['classification'])}")
 
     @property
     def mode(self) -> Mode:

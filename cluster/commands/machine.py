@@ -1,7 +1,6 @@
 """doctor: a command about the machine."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,8 +23,9 @@ def doctor(
     """Look at the machine and the cluster, and say what to do."""
     console = console_of(talk)
     from cluster.doctor import examine
+    from training.run_folder import storage_root
 
-    findings = examine(address, Path(storage), port)
+    findings = examine(address, storage_root(storage), port)
     if as_json:
         console.data([vars(finding) for finding in findings])
     else:

@@ -1,6 +1,5 @@
 """report, runs: commands about what happened."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,14 +36,15 @@ def runs(storage: StorageFolder = DEFAULT_STORAGE, as_json: Json = False, talk: 
     console = console_of(talk)
     from cluster.history import state_of
     from cluster.summary_text import folds_summary
+    from training.run_mirror import fetched
     from training.summary import summaries
 
-    found = summaries(Path(storage))
+    found = summaries(fetched(storage))
     if as_json:
         console.data([run.model_dump(mode="json") for run in found])
         return
     if not found:
-        console.talk(f"no runs in {storage}")
+        console.talk(f"no runs in {storage.partition('?')[0]}")
         return
     has_folds = any(run.cross_validation for run in found)
     rows = [["run", "state", "score", *(["cross-validation"] if has_folds else []), "variant", "release", "started"]]

@@ -1,6 +1,7 @@
 """A drill as a picture: steps over time, the events on it, the unbroken run beside it. SVG, written by hand."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from cluster.drill.outcome import Outcome, Reading
@@ -15,22 +16,15 @@ COLOURS = {
     Kind.KILL_DRIVER: "driver",
     Kind.KILL_CLUSTER: "cluster",
 }
-# An image in a page cannot take the page's colours, but it can ask what the reader prefers.
+# Middle tones on no background: an image in a page cannot know whether the page around it is light or dark.
 STYLE = """
-text { font: 13px system-ui, -apple-system, sans-serif; fill: #57606a; }
-.title { font-size: 16px; fill: #1f2328; }
-.grid { stroke: #d0d7de; stroke-width: 1; } .absent { fill: #afb8c1; opacity: .35; }
-.unbroken { stroke: #8c959f; stroke-dasharray: 5 4; } .broken { stroke: #1f2328; }
-.line { fill: none; stroke-width: 2; }
-.notice { fill: #0969da; stroke: #0969da; } .worker { fill: #bf8700; stroke: #bf8700; }
-.node { fill: #cf222e; stroke: #cf222e; } .driver { fill: #8250df; stroke: #8250df; }
-.cluster { fill: #1a7f37; stroke: #1a7f37; } .bad { stroke: #cf222e; stroke-width: 3; fill: none; }
-@media (prefers-color-scheme: dark) {
-text { fill: #9198a1; } .title { fill: #f0f6fc; } .grid { stroke: #3d444d; } .broken { stroke: #f0f6fc; }
-.absent { fill: #656c76; } .notice { fill: #4493f8; stroke: #4493f8; } .worker { fill: #d29922; stroke: #d29922; }
-.node { fill: #f85149; stroke: #f85149; } .driver { fill: #ab7df8; stroke: #ab7df8; }
-.cluster { fill: #3fb950; stroke: #3fb950; }
-}
+text { font: 13px system-ui, -apple-system, sans-serif; fill: #7d8590; }
+.title { font-size: 16px; }
+.grid { stroke: #7d8590; stroke-opacity: .25; } .absent { fill: #7d8590; opacity: .3; }
+.line { fill: none; stroke: #7d8590; stroke-width: 2; } .unbroken { stroke-dasharray: 5 4; stroke-opacity: .7; }
+.notice { fill: #3b82f6; } .worker { fill: #e8702a; } .node { fill: #e5484d; }
+.driver { fill: #a371f7; } .cluster { fill: #2da44e; }
+.bad { stroke: #e5484d; stroke-width: 3; fill: none; }
 """
 
 
@@ -63,7 +57,7 @@ def drill_svg(result: DrillResult) -> str:
         *_grid(axes),
         _line(result.unbroken, axes, "unbroken"),
         _line(result.broken, axes, "broken"),
-        *(mark for outcome in result.outcomes for mark in _mark(outcome, result.broken.began_at, axes)),
+        *(mark for outcome in result.outcomes for mark in _mark(outcome, result.broken, axes)),
         *_legend(result),
     ]
     return "\n".join([*parts, "</svg>", ""])
@@ -100,9 +94,17 @@ def _line(run: RunFacts, axes: _Axes, name: str) -> str:
     points = [Reading(run.began_at, 0), *(each for each in run.readings if each.time >= run.began_at)]
     end = Reading(run.began_at + run.wall_s, points[-1].step)
     places = " ".join(
-        f"{axes.x(each.time - run.began_at):.1f},{axes.y(each.step):.1f}" for each in _thin([*points, end])
+        f"{axes.x(each.time - run.began_at):.1f},{axes.y(each.step):.1f}" for each in _falling([*points, end])
     )
     return f'<polyline class="line {name}" points="{places}"/>'
+
+
+def _falling(readings: Sequence[Reading]) -> list[Reading]:
+    """With a corner where the run goes back: it stood until then."""
+    corners = [
+        Reading(after.time, before.step) for before, after in pairwise(readings) if after.step < before.step
+    ]  # fmt: skip
+    return _thin(sorted([*readings, *corners], key=lambda each: (each.time, -each.step)))
 
 
 def _thin(readings: Sequence[Reading]) -> list[Reading]:
@@ -124,8 +126,10 @@ def _absences(result: DrillResult, axes: _Axes) -> Iterator[str]:
         )
 
 
-def _mark(outcome: Outcome, began_at: float, axes: _Axes) -> Iterator[str]:
-    x, y, kind = axes.x(outcome.blow.time - began_at), axes.y(outcome.at_step), COLOURS[outcome.blow.kind]
+def _mark(outcome: Outcome, run: RunFacts, axes: _Axes) -> Iterator[str]:
+    before = [each.step for each in run.readings if each.time <= outcome.blow.time]
+    x, y = axes.x(outcome.blow.time - run.began_at), axes.y(before[-1] if before else 0)
+    kind = COLOURS[outcome.blow.kind]
     yield f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
     if not outcome.ok:
         yield f'<circle class="bad" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cluster.drill.compare import Difference, compare_history, compare_weights
 from cluster.drill.goodput import Goodput
-from cluster.drill.outcome import outcomes_of
+from cluster.drill.outcome import Reading, outcomes_of
 from cluster.drill.result import DrillResult, RunFacts, saving_of
 from cluster.drill.storm import Storm
 from training.checkpoint.store import CheckpointStore
@@ -32,7 +32,9 @@ def facts_of(storm: Storm) -> RunFacts:
         epoch_s=statistics.median(seconds) if seconds else math.nan,
         num_steps=max(steps, default=0),
         num_workers=tuple(sorted(workers)),
-        readings=seen.readings,
+        readings=tuple(
+            sorted([*seen.readings, *(Reading(each.time, each.step) for each in seen.starts)], key=lambda r: r.time)
+        ),
         began_at=storm.began_at,
     )
 

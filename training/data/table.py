@@ -165,7 +165,6 @@ def _check_target(target: pa.ChunkedArray, data: DataConfig, task: Task) -> None
         raise DataError(f"the target {data.target_name} is {values[0]:g} in every row; there is nothing to learn")
 
 
-
 def _require_texts(column: pa.ChunkedArray, data: DataConfig) -> None:
     """Raise DataError where the target of a language model holds no text."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type

@@ -97,7 +97,8 @@ def test_the_picture_shows_every_event_and_the_time_without_machines() -> None:
     assert circles.count("worker") == 2
     assert circles.count("bad") == 1
     assert sum(element.get("class") == "absent" for element in root.iter(f"{SVG}rect")) == 2
-    assert "prefers-color-scheme: dark" in (root.findtext(f"{SVG}style") or "")
+    lines = [element.get("class") for element in root.iter(f"{SVG}polyline")]
+    assert lines == ["line unbroken", "line broken"]
 
 
 def test_a_name_cannot_break_the_picture() -> None:

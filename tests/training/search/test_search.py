@@ -16,7 +16,8 @@ from training.errors import TrainingFailed
 from training.progress import Silent
 from training.run_folder import RunFolder
 from training.search.bridge import OptunaBridge, best_score, open_study, to_distribution
-from training.search.result import SearchResult, search
+from training.search.result import SearchResult
+from training.search.search import search
 
 
 def experiment(storage: Path, name: str, trials: int = 6, space: dict | None = None, **more: object) -> Experiment:
