@@ -1,7 +1,7 @@
 """Where work happens: this machine or a cluster, and a Ray on it where one is needed."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Place:
 
     @contextlib.contextmanager
     def work(
-        self, experiment: Experiment, progress: Progress, command: str, needs_ray: bool = True
+        self, experiment: Experiment, progress: Progress, command: str, needs_ray: Callable[[], bool] = lambda: True
     ) -> Iterator[tuple[Work, Session | None]]:
         """The run's folder, open and ours alone, and a Ray to work on. The folder first: it fails sooner."""
         code_path = str(self.code_folder.resolve())
@@ -46,5 +46,5 @@ class Place:
             if work.must_read and not should_stream(experiment.data):
                 # A table that cannot be used is then said at once, not after Ray's start. A stream is surveyed by it.
                 _ = work.prepared
-            with self.session() if needs_ray else contextlib.nullcontext() as session:
+            with self.session() if needs_ray() else contextlib.nullcontext() as session:
                 yield work, session

@@ -11,7 +11,7 @@ from training.progress import Progress
 
 def train(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
     """Train the experiment's own settings; returns the checkpoint's path and the scores."""
-    with place.work(experiment, progress, "train", needs_ray=needs_ray(experiment, place)) as (work, _):
+    with place.work(experiment, progress, "train", needs_ray=lambda: needs_ray(experiment, place)) as (work, _):
         fitted = pipeline.train(work)
         pipeline.finish(work)
         return {"checkpoint": fitted.checkpoint, "best_epoch": fitted.best_epoch, "metrics": fitted.metrics}

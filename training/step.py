@@ -74,7 +74,7 @@ class StepMaker:
         seed_torch(self._session.device, self._config.seed, place.epoch, place.samples, self._session.rank)
         self.schedule.apply(self.optimizer, place.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._gradients(batch, place.epoch)
+        loss = self.gradients(batch, place.epoch)
         if self._config.max_grad_norm is not None:
             self.precision.clip(self.optimizer, self.parameters, self._config.max_grad_norm)
         self.precision.step(self.optimizer)
@@ -82,7 +82,7 @@ class StepMaker:
             self.ema.update(place.step)
         return loss
 
-    def _gradients(self, batch: Batch, epoch: int) -> Tensor:
+    def gradients(self, batch: Batch, epoch: int) -> Tensor:
         """Of the mean loss of this rank's share, piece by piece where it is put through in pieces."""
         tensors, wanted = self._inputs(batch, epoch)
         # As many on every rank, also on one with a row less: some models wait for their peers in a forward pass.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cluster.drill.settings import Drilled
     from cluster.drill.wish import Wish
 
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 
 
 def drill(
@@ -112,7 +112,11 @@ def _run(drilled: "Drilled", wish: "Wish", console: Console, svg: Path | None, a
         from cluster.drill.picture import write_svg
         from cluster.drill.text import drill_text
 
-        result = drills.drill(drilled, wish, console)
+        try:
+            result = drills.drill(drilled, wish, console)
+        except KeyboardInterrupt:
+            console.talk("stopped; nothing of the cluster is left, and the next drill begins from nothing")
+            raise typer.Exit(INTERRUPTED) from None
     console.close()
     if svg is not None:
         write_svg(result, svg)

@@ -1,17 +1,14 @@
 """The process that drives a training, started, killed, and started again."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import cluster
 
-PATIENCE_S = 30.0  # for a driver that was asked to end
 TAIL_LINES = 12
 
 
@@ -52,25 +49,10 @@ class Driver:
         return None if self._process is None else self._process.poll()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, if it still runs."""
         if self._process is not None and self.is_running:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-
-    def end(self) -> None:
-        """Ask it to end, and make it."""
-        if self._process is None or not self.is_running:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def outcome(self) -> dict[str, Any]:
-        """What it printed at its end."""
-        printed: dict[str, Any] = json.loads(self._output.read_text(encoding="utf-8"))
-        return printed
 
     def last_words(self) -> str:
         """The end of its log."""

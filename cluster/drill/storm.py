@@ -74,7 +74,7 @@ class Storm:
         finally:
             self.ended_at = time.time()
             self._mind_absence()
-            self.driver.end()
+            self.driver.kill()
             self.watch.end()
 
     def strike(self, kind: Kind, draw: float) -> None:

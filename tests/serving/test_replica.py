@@ -101,7 +101,8 @@ def test_an_altered_package_never_becomes_a_replica(package: Path) -> None:
 def test_health_fails_when_answers_change_and_ready_says_so(package: Path) -> None:
     replica = ModelReplica(str(package), "adult", "1", settings())
     replica.check_health()
-    replica._predictor._labels_K = replica._predictor._labels_K[::-1].copy()  # what a fault of memory would do
+    labels = replica._predictor.manifest.labels[::-1]  # what a fault of memory would do
+    replica._predictor.manifest = replica._predictor.manifest.model_copy(update={"labels": labels})
     with pytest.raises(PackageError, match="golden row 0"):
         replica.check_health()
     ready = request(b"", path="/ready")

@@ -28,8 +28,8 @@ SAID: list[tuple[dict[str, Any], str]] = [
     ),
     ({"event": "storage_recovered", "seconds": 95}, "checkpoints are kept again after 1 min 35 s"),
     (
-        {"event": "checkpoint_refused", "step": 900, "what": "the digest differs"},
-        "step 900: this checkpoint is not intact (the digest differs); the one before it is taken",
+        {"event": "checkpoint_refused", "step": 900, "what": "a loss that is no number was seen"},
+        "step 900: no checkpoint was made (a loss that is no number was seen); the last good one is intact",
     ),
     (
         {"event": "diverged", "step": 850, "what": "the loss became nan", "action": "rollback", "to_step": 780,

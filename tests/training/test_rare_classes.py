@@ -65,7 +65,7 @@ def gradients(prepared: Prepared, members: int, workers: int) -> list[Tensor]:
     for one in ranks:
         one.epoch = 1
         *_, last = one._loader.batches(LoaderState(epoch=1))
-        one._batch_loss(last).backward()
+        one._make_step.gradients(last, one.epoch)
     of_ranks = [[parameter.grad for parameter in one.model.parameters()] for one in ranks]
     return [torch.stack(grads).mean(dim=0) for grads in zip(*of_ranks, strict=True)]  # type: ignore[arg-type]
 
@@ -127,7 +127,7 @@ def test_balanced_methods_find_more_of_the_rare_class(cancer: Prepared) -> None:
 
 def test_what_is_off_costs_nothing(cancer: Prepared) -> None:
     one = trainer(cancer, {})
-    assert one._augment is None
+    assert one._make_step._augment is None
     assert all(batch.others is None for batch in one._loader.batches(LoaderState()))
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -67,7 +68,7 @@ def test_goodput_tells_the_wall_time_from_that_with_machines() -> None:
 
 
 def test_what_checkpoints_cost_is_the_mean_over_all_that_were_told() -> None:
-    events = [
+    events: list[dict[str, Any]] = [
         {"event": "checkpoint", "count": 1, "cost_s": 0.1},
         {"event": "epoch"},
         {"event": "checkpoint", "count": 9, "cost_s": 0.02},
