@@ -32,8 +32,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def free_memory() -> None:
     """Give back what a failed attempt held. Call it after the `except` block: the error in it holds the graph."""
-    gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
+        gc.collect()  # what hangs in a cycle is no free memory yet; on a CPU it does not matter when it goes
         torch.cuda.empty_cache()
 
 

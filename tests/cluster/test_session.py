@@ -50,7 +50,11 @@ def marked(mark: str) -> list[str]:
 
 
 @pytest.mark.own_cluster
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+    ids=lambda number: number.name,
+)
 def test_nothing_is_left_after_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     import socket
 

@@ -125,6 +125,7 @@ def test_ray_surveys_and_fits_as_one_process_does(
     assert [column.mean for column in one.numeric] == pytest.approx([column.mean for column in other.numeric])
 
 
+@pytest.mark.slow
 def test_two_workers_learn_from_a_stream_what_one_process_learns(ray_2_cpus: None, tmp_path: Path) -> None:
     folder = tables.write(tmp_path / "t", tables.rows(), num_files=2)
     train = {"epochs": 2, "global_batch_size": 100, "peak_lr": 0.02, "early_stopping": None, "workers": 2}
