@@ -1,5 +1,6 @@
 """Options that several commands share, each said once."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -46,5 +47,5 @@ def console_of(talk: bool | None) -> Console:
 
 def experiment_of(config: Path, overrides: list[str] | None, storage: str | None = None) -> Experiment:
     """The checked experiment; `--storage` is `--set storage=`, quoted so that no YAML reads into it."""
-    extra = [f"storage='{storage}'"] if storage is not None else []
+    extra = [f"storage={json.dumps(storage)}"] if storage is not None else []  # JSON's strings are YAML's
     return load_experiment(config, [*(overrides or []), *extra])

@@ -25,6 +25,7 @@ SILENT_S = 5.0  # without a pulse
 CHECKPOINT_EVENT_EVERY_S = 60.0
 
 Record = tuple[str, dict[str, Any]]
+Told = tuple[int, tuple[Any, ...]]  # a number that counts up in each process; what is told, and its facts
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Monitor:
     def _begin(self, group: Sequence[Pulse]) -> None:
         self._group = {pulse.rank: pulse for pulse in group}
         self._pulses: dict[int, Pulse] = {}
+        self._num_heard: dict[int, int] = {}
         self._heard_at = dict.fromkeys(self._group, self._clock())
         self._moved_at = dict.fromkeys(self._group, self._clock())
         self._stacks: dict[int, list[str]] = {}
@@ -95,12 +97,13 @@ class Monitor:
 
     # -- told by workers ------------------------------------------------------------------------------------------
 
-    def pulse(self, pulse: Pulse) -> Orders:
-        """A worker lives. One of an earlier group gets no orders."""
+    def pulse(self, pulse: Pulse, told: Sequence[Told] = ()) -> Orders:
+        """A worker lives, and has this to tell. One of an earlier group is not heard, and gets no orders."""
         with self._lock:
             placed = self._group.get(pulse.rank)
             if placed is None or (placed.node_id, placed.pid) != (pulse.node_id, pulse.pid):
                 return Orders()
+            self._hear(pulse.rank, told)
             before, now = self._pulses.get(pulse.rank), self._clock()
             if not self._is_running:  # a survivor, whose step is news
                 self._lost_step = max(self._lost_step, pulse.step)
@@ -110,6 +113,13 @@ class Monitor:
             if pulse.rank == 0 and pulse.boundaries:
                 self._tell_resumed()
             return Orders(self._leave, self._asks_stacks and pulse.rank not in self._stacks, self._hang)
+
+    def _hear(self, rank: int, told: Sequence[Told]) -> None:
+        for number, (what, *facts) in told:
+            if number >= self._num_heard.get(rank, 0):  # else its answer was lost, and it came again
+                self._num_heard[rank] = number + 1
+                hears: dict[str, Callable[..., None]] = {"epoch": self.epoch, "tell": self.tell, "saved": self.saved}
+                hears[what](*facts)
 
     def restored(self, step: int, epoch: int, history: Sequence[Mapping[str, float]], name: str | None) -> None:
         """Rank 0 goes on from a checkpoint, or begins (`name` is None). Its history is told again: the driver that

@@ -108,3 +108,13 @@ def test_waiting_is_told_soon_and_then_rarely() -> None:
     waiting.look("")
     waiting.look("again")
     assert len(told) < 14
+
+
+def test_what_a_worker_tells_is_taken_in_its_order_and_once() -> None:
+    world = World()
+    epochs = [(i, ("epoch", {"epoch": float(i + 1)})) for i in range(4)]
+    world.monitor.pulse(GROUP[0], epochs[:3])
+    world.monitor.pulse(GROUP[0], epochs[1:])  # the answer was lost, so two came again
+    world.monitor.pulse(replace(GROUP[0], pid=GROUP[0].pid + 1), [(9, ("epoch", {"epoch": 9.0}))])  # of another group
+    told = [facts["epoch"] for kind, facts in world.monitor.pull().records if kind == "epoch"]
+    assert told == [1.0, 2.0, 3.0, 4.0]
