@@ -1,59 +1,27 @@
 """`manta train --folds` as it is typed: a table on stdout, the predictions' place, and requests that make no sense."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cluster.commands.experiment import train
 from cluster.commands.runs import runs
-from cluster.place import Place
 from training.errors import ConfigError
-
-CONFIG = """
-name: iris
-data: {source: "sklearn:iris", target: target}
-model: {kind: mlp, hidden: [4]}
-train: {epochs: 2, global_batch_size: 32, early_stopping: null}
-search: {space: {train.peak_lr: {log: [1.0e-4, 1.0e-1]}}}
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "iris.yaml"
-    path.write_text(CONFIG)
-    return path
-
-
-@pytest.fixture
-def shared_ray(ray_2_cpus: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tests' Ray in place of one of the command's own; notes how often one is asked for."""
-    asked: list[str] = []
-
-    @contextlib.contextmanager
-    def session(self: Place) -> Iterator[None]:
-        asked.append("session")
-        yield
-
-    monkeypatch.setattr(Place, "session", session)
-    return asked
 
 
 def test_it_prints_a_table_and_says_where_the_predictions_are(
-    shared_ray: list[str], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_ray: list[str], iris_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = tmp_path / "runs"
-    train(config, folds=3, refit=False, storage=str(storage))
+    train(iris_config, folds=3, refit=False, storage=str(storage))
     said = capsys.readouterr()
     assert said.out.startswith("iris: 3 random folds of 128 rows, 1 seed each\nfold  seed")
     assert "interval: corrected resampled t interval" in said.out
     assert "no model of all rows was trained" in said.out
     assert "not those of its search's best trial" in said.err
     assert f"{storage}/iris/out_of_fold.parquet" in said.err
-    train(config, folds=3, refit=False, storage=str(storage), as_json=True)
+    train(iris_config, folds=3, refit=False, storage=str(storage), as_json=True)
     printed = json.loads(capsys.readouterr().out)
     assert [each["fold"] for each in printed["folds"]] == [0, 1, 2]
     assert Path(printed["files"]["out_of_fold_mean"]).exists()
@@ -75,9 +43,9 @@ def test_it_prints_a_table_and_says_where_the_predictions_are(
     ],
 )
 def test_flags_that_make_no_sense_are_refused_before_anything_starts(
-    shared_ray: list[str], config: Path, tmp_path: Path, flags: dict[str, int], said: str
+    shared_ray: list[str], iris_config: Path, tmp_path: Path, flags: dict[str, int], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
-        train(config, storage=str(tmp_path / "runs"), **flags)  # type: ignore[arg-type]  # one flag each
+        train(iris_config, storage=str(tmp_path / "runs"), **flags)  # type: ignore[arg-type]  # one flag each
     assert shared_ray == []
     assert not (tmp_path / "runs").exists()

@@ -6,12 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from training.config import Experiment
 from training.errors import StorageError
@@ -19,25 +16,10 @@ from training.run_folder import RunFolder
 from training.run_mirror import Mirror, joined
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedMotoServer]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        yield server
-        server.stop()
-
-
 @pytest.fixture
-def storage(server: ThreadedMotoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    _, port = server.get_host_and_port()
-    bucket = tmp_path.name.replace("_", "-").lower()[:60]
-    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1").create_bucket(Bucket=bucket)
+def storage(s3_options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine-1"))
-    return f"s3://{bucket}/runs?endpoint_override=http://127.0.0.1:{port}&scheme=http&region=us-east-1"
+    return f"s3://data/{tmp_path.name}{s3_options}"
 
 
 def run_of(storage: str) -> RunFolder:
@@ -115,9 +97,7 @@ def test_a_dead_holders_lease_is_taken(storage: str, tmp_path: Path, monkeypatch
         run.journal.append("started")
 
 
-def test_an_outage_is_told_once_and_waited_out(
-    storage: str, server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_outage_is_told_once_and_waited_out(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.run_mirror.PUSH_EVERY_S", 0.1)
     run, told = run_of(storage), []
     broken = threading.Event()
@@ -144,7 +124,7 @@ def test_an_outage_is_told_once_and_waited_out(
 
 def test_an_unreachable_store_is_said(storage: str) -> None:
     other = storage.replace(storage.split("/")[2], "no-such-bucket")
-    with pytest.raises(StorageError, match=r"s3://no-such-bucket/runs/iris cannot be"), run_of(other).alone():
+    with pytest.raises(StorageError, match=r"s3://no-such-bucket/.*/iris cannot be"), run_of(other).alone():
         pass
 
 
