@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+_KERNELS = ("fused", "foreach")
+
 
 def whole(state: Any, *, keep: bool = True) -> Any:
     """A nested state with plain tensors, on the CPU, for DTensors; what else is in it stays as it is.
@@ -50,7 +52,12 @@ def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None
         place: {key: _placed(value, parameters[place]) for key, value in values.items()}
         for place, values in state["state"].items()
     }
-    optimizer.load_state_dict({"state": states, "param_groups": state["param_groups"]})
+    # Which kernel steps is of this process: torch's fused SGD takes no shards, and one worker that is elastic has none.
+    groups = [
+        saved | {key: own[key] for key in _KERNELS if key in own}
+        for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({"state": states, "param_groups": groups})
 
 
 def _placed(value: Any, parameter: Tensor) -> Any:

@@ -38,6 +38,8 @@ class Journal:
                 event = json.loads(line)
             except json.JSONDecodeError:
                 continue  # only a crash in mid-write leaves such a line, and its event never counted as done
+            if not isinstance(event, dict):
+                continue  # nothing that we wrote
             if not kinds or event.get("event") in kinds:
                 yield event
 

@@ -34,6 +34,7 @@ from training.optim.precision import check_precision
 from training.optim.schedule import Schedule
 from training.outputs import evaluation_rows, to_scores
 from training.parallel import sync_buffers
+from training.seeds import seed_others
 from training.session import Checkpoint, Gauges, Leaving, Order, Place, Session
 from training.step import StepMaker
 from training.suitable import require_suitable
@@ -56,6 +57,7 @@ class Trainer:
         self.gauges = Gauges()
         require_suitable(config, facts, validation.target)
         check_precision(config, session.device)
+        seed_others(config.seed, session.rank)
         self._wrapped = session.wrap(model, config)
         self.model = self._wrapped.module if isinstance(self._wrapped, DistributedDataParallel) else self._wrapped
         balanced_by = _balanced_by(config, facts, model)
@@ -130,7 +132,7 @@ class Trainer:
             if not self._has_begun:
                 self._has_begun = True
                 self.session.tell("first_step", step=self.step)
-            self._losses.add(self.place, loss, batch.row_ids_B)
+            self._losses.add(self.place, loss, batch.row_ids_B, self._make_step.norm)
             self.gauges.loss, self.gauges.lr = loss, self._make_step.rate
             self.samples += batch.num_samples
             self.step += 1
@@ -156,14 +158,21 @@ class Trainer:
         if key in self._compiled_for:
             return contextlib.nullcontext()
         self._compiled_for.add(key)
-        return self.session.stalled(self.checkpoint, self.place)
+        return self.session.stalled(self._sound_checkpoint, self.place)
+
+    def _sound_checkpoint(self) -> Checkpoint:
+        """What has diverged is not worth keeping, and would be gone back to. Raises Diverged."""
+        self._losses.look()
+        self.require_sound()
+        return self.checkpoint()
 
     def _obey(self, order: Order) -> None:
         if order == Order.GO_ON:
             return
-        self._losses.look()  # what has diverged is not worth keeping, and would be gone back to
-        self.require_sound()
-        self.session.save(self.checkpoint(), self.place, wait=order == Order.LEAVE)
+        self._losses.look()
+        if order == Order.SAVE and self._losses.is_suspect:
+            return  # it stays due, and is asked for again
+        self.session.save(self._sound_checkpoint(), self.place, wait=order == Order.LEAVE)
         if order == Order.LEAVE:
             raise Leaving(self.place)
 
@@ -178,19 +187,23 @@ class Trainer:
         # Too few rows to share out: every rank scores all of them, which leaves each mean as it is.
         mine = torch.arange(num_rows) if num_rows < 4 * ranks else torch.arange(self.session.rank, num_rows, ranks)
         size = evaluation_rows(self.facts)
-        ema = self._make_step.ema
         self._scores.reset()
         # Every rank makes as many pieces, since all of them ask for orders together.
         for start in range(0, math.ceil(num_rows / (ranks if len(mine) < num_rows else 1)), size):
-            with ema.swapped(self.model) if ema else contextlib.nullcontext():
-                self._score(mine[start : start + size])
+            self._score(mine[start : start + size])
             self._obey(self.session.boundary(self.place, self.gauges))
         return prefixed("validation", self._scores.compute())
 
     def _score(self, index_B: Tensor) -> None:
         # A rank that has no row left takes one, and forgets its score: sharded weights are gathered by all together.
         tensors, target_B = self._validation.fetch(index_B if len(index_B) else torch.zeros(1, dtype=torch.int64))
-        with self._compiling(tensors), self._make_step.precision.autocast():
+        ema = self._make_step.ema
+        # The averages come after what may save a checkpoint: it would hold them as the weights to go on from.
+        with (
+            self._compiling(tensors),
+            ema.swapped(self.model) if ema else contextlib.nullcontext(),
+            self._make_step.precision.autocast(),
+        ):
             output = self.model(*tensors)
         if len(index_B):
             self._scores.update(to_scores(output, self.facts), target_B)

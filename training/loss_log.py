@@ -11,6 +11,8 @@ from training.session import Place
 STEPS_A_LOOK = 512  # a device that is read this seldom does not notice it
 NUM_BASELINE_STEPS = 20
 EXPLODED = 100.0  # times the mean loss of the first steps
+# One step may be as large for a row that is far out, or of a rare class that counts much: it is clipped and forgotten.
+NUM_EXPLODED_STEPS = 10
 
 
 class Diverged(Exception):
@@ -33,13 +35,25 @@ class LossLog:
     def __init__(self, rank: int, world_size: int, device: torch.device) -> None:
         self._rank, self._world_size, self._device = rank, world_size, device
         self._sum = torch.zeros((), dtype=torch.float64, device=device)
-        self._unseen: list[tuple[Place, Tensor, Tensor]] = []
+        self._unseen: list[tuple[Place, Tensor, Tensor, Tensor | None]] = []
+        self._large: list[tuple[Place, float, Tensor]] = []  # steps in a row whose loss was very large
+        # The last step, where its gradient was too large to be clipped: weights are no numbers if a part was infinite.
+        self._overflowed: tuple[Place, Tensor] | None = None
         self.baseline, self.num_baseline = 0.0, 0
 
-    def add(self, place: Place, loss: Tensor, rows_B: Tensor) -> None:
-        """A step's loss, on the device, and the rows that this rank made it of. Raises Diverged when it looks."""
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the last loss that was looked at may turn out to be of a training that explodes."""
+        return bool(self._large)
+
+    def add(self, place: Place, loss: Tensor, rows_B: Tensor, norm: Tensor | None = None) -> None:
+        """A step's loss, on the device, and the rows that this rank made it of. Raises Diverged when it looks.
+
+        `norm` is the gradient's, the same on every rank: a finite loss may have a slope that is no number, which the
+        loss of the next step would show, beside rows that are not to blame.
+        """
         self._sum += loss
-        self._unseen.append((place, loss, rows_B))
+        self._unseen.append((place, loss, rows_B, norm))
         if len(self._unseen) >= STEPS_A_LOOK:
             self.look()
 
@@ -48,22 +62,38 @@ class LossLog:
         unseen, self._unseen = self._unseen, []
         if not unseen:
             return
-        losses = torch.stack([loss for _, loss, _ in unseen]).double()
+        losses = torch.stack([loss for _, loss, _, _ in unseen]).double()
+        norms = torch.stack([loss.new_zeros(()) if norm is None else norm for _, loss, _, norm in unseen])
         if self._world_size > 1:  # the loss of the global batch, which has the same verdict on every rank
             torch.distributed.all_reduce(losses)
             losses /= self._world_size
-        for (place, _, rows_B), loss in zip(unseen, losses.tolist(), strict=True):
-            if not self._is_sound(loss):
-                raise Diverged(place, f"the loss became {loss:g}", self._rows_of_all(rows_B))
+        for (place, _, rows_B, _), loss, norm in zip(unseen, losses.tolist(), norms.tolist(), strict=True):
+            self._require_finite(place, loss, norm, rows_B)
+            self._compare(place, loss, rows_B)
 
-    def _is_sound(self, loss: float) -> bool:
+    def _require_finite(self, place: Place, loss: float, norm: float, rows_B: Tensor) -> None:
+        before, self._overflowed = self._overflowed, (place, rows_B) if math.isinf(norm) else None
+        if not math.isfinite(loss) and before is not None:
+            raise Diverged(before[0], "the gradient's norm became inf", self._rows_of_all(before[1]))
         if not math.isfinite(loss):
-            return False
+            raise Diverged(place, f"the loss became {loss:g}", self._rows_of_all(rows_B))
+        if math.isnan(norm):
+            raise Diverged(place, "the gradient's norm became nan", self._rows_of_all(rows_B))
+
+    def _compare(self, place: Place, loss: float, rows_B: Tensor) -> None:
+        """With the first steps' losses, which may be negative where they are of somebody's own."""
         if self.num_baseline < NUM_BASELINE_STEPS:
             self.num_baseline += 1
-            self.baseline += (loss - self.baseline) / self.num_baseline
-            return True
-        return loss <= EXPLODED * max(self.baseline, 1e-6)
+            self.baseline += (abs(loss) - self.baseline) / self.num_baseline
+            return
+        if loss <= EXPLODED * max(self.baseline, 1e-6):
+            self._large.clear()
+            return
+        self._large.append((place, loss, rows_B))
+        if len(self._large) >= NUM_EXPLODED_STEPS:
+            place, loss, rows_B = self._large[0]
+            what = f"the loss became {loss:g} and stayed above {EXPLODED:g} times that of the first steps"
+            raise Diverged(place, what, self._rows_of_all(rows_B))
 
     def _rows_of_all(self, rows_B: Tensor) -> list[int]:
         mine: list[int] = rows_B.tolist()
@@ -88,6 +118,7 @@ class LossLog:
         self._sum.zero_()
         if sums_R is None:
             return
+        self._large, self._overflowed = [], None
         if len(sums_R) == self._world_size:
             self._sum += float(sums_R[self._rank])
         elif self._rank == 0:

@@ -18,6 +18,7 @@ from training.config import Experiment
 from training.errors import StorageError
 from training.journal import Journal
 from training.run_mirror import CHECKPOINTS, Mirror, is_uri, joined, mirror_root, reachable
+from training.run_record import mapping_in
 
 # A change here makes an earlier result the result of something else. What is left out only says where and how.
 DECIDES_THE_MODEL = ("data", "model", "train", "ensemble", "search")
@@ -114,8 +115,10 @@ class RunFolder:
                 yield
 
     def _refuse_other(self, experiment: Experiment) -> None:
-        earlier = yaml.safe_load(self.experiment_file.read_text()) or {}
-        changes = differences(_deciding_part(earlier), _deciding_part(experiment.model_dump(mode="json")))
+        changes = differences(
+            _deciding_part(mapping_in(self.experiment_file, yaml.safe_load)),
+            _deciding_part(experiment.model_dump(mode="json")),
+        )
         if changes:
             listed = "\n  ".join(changes[:12])
             raise StorageError(

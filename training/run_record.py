@@ -1,7 +1,7 @@
 """A run as its journal tells it, in one object. No torch, no ray: the report and `manta runs` read it anywhere."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,16 +28,16 @@ class RunRecord:
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
-        """Read a run folder, finished or not. Raises StorageError for a folder that is not a run."""
+        """Read a run folder, finished or not. Raises StorageError for a folder that is not a run, or is damaged."""
         journal = folder / "journal.jsonl"
         experiment_file, data_file = folder / "experiment.yaml", folder / "data.json"
         if not journal.exists() and not experiment_file.exists():
             raise StorageError(
                 f"{folder} is not a run: it has neither journal.jsonl nor experiment.yaml", "see `manta runs`"
             )
-        experiment = yaml.safe_load(experiment_file.read_text()) if experiment_file.exists() else {}
-        data = json.loads(data_file.read_text()) if data_file.exists() else {}
-        return cls(folder, experiment or {}, data, tuple(Journal(journal).events()))
+        experiment = mapping_in(experiment_file, yaml.safe_load) if experiment_file.exists() else {}
+        data = mapping_in(data_file, json.loads) if data_file.exists() else {}
+        return cls(folder, experiment, data, tuple(Journal(journal).events()))
 
     def last(self, kind: str) -> Event:
         """The newest event of this kind, or an empty one."""
@@ -142,6 +142,17 @@ class RunRecord:
 
     def _all(self, kind: str) -> Iterator[Event]:
         return (event for event in self.events if event.get("event") == kind)
+
+
+def mapping_in(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """What a file of a run says. Raises StorageError where it says nothing that we wrote."""
+    try:
+        found = parse(file.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError):
+        found = None
+    if not isinstance(found, dict):
+        raise StorageError(f"{file} is damaged", "bring it back from a copy, or give the run another name")
+    return found
 
 
 def standing(epochs: Iterable[Event], training: str | None = None) -> tuple[Event, ...]:

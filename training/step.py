@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from training.augment import Augmenter
 from training.data.batches import Batch
@@ -43,6 +44,7 @@ class StepMaker:
         self.precision = Precision(config.precision, session.device)
         self.ema = Ema(model, config.ema.decay) if config.ema else None
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.norm: Tensor | None = None  # of the last step's gradients, on the device; None where it is not known
         self.micro_batch: int | None = config.micro_batch if isinstance(config.micro_batch, int) else None
         if config.micro_batch == "auto" and config.parallel == "fsdp":
             raise ConfigError(
@@ -76,7 +78,9 @@ class StepMaker:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.gradients(batch, place.epoch)
         if self._config.max_grad_norm is not None:
-            self.precision.clip(self.optimizer, self.parameters, self._config.max_grad_norm)
+            norm = self.precision.clip(self.optimizer, self.parameters, self._config.max_grad_norm)
+            # With loss scaling it may overflow, which skips the step; that of shards would take an exchange to know.
+            self.norm = None if self.precision.scaler is not None or isinstance(norm, DTensor) else norm
         self.precision.step(self.optimizer)
         if self.ema is not None:
             self.ema.update(place.step)

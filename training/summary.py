@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from training.cross_validation.record import read_cross_validation
+from training.errors import StorageError
 from training.package.shapes import StoredModel
 from training.run_record import RunRecord, RunState
 
@@ -98,11 +99,20 @@ def _folds(run_folder: Path) -> FoldsSummary | None:
 
 
 def summaries(storage: Path) -> list[RunSummary]:
-    """All runs of a storage folder, the newest first."""
+    """All runs of a storage folder, the newest first. One that is damaged says so, and hides no other."""
     folders = sorted(
         {path.parent for name in ("journal.jsonl", "experiment.yaml") for path in storage.glob(f"*/{name}")}
     )
-    return sorted((summarise(folder) for folder in folders), key=lambda run: run.started_at or "", reverse=True)
+    return sorted(
+        (_whatever_is_there(folder) for folder in folders), key=lambda run: run.started_at or "", reverse=True
+    )
+
+
+def _whatever_is_there(run_folder: Path) -> RunSummary:
+    try:
+        return summarise(run_folder)
+    except StorageError as error:
+        return RunSummary(name=run_folder.name, folder=str(run_folder), state="failed", metric="", error=error.message)
 
 
 def _num_by_state(record: RunRecord) -> dict[str, int]:

@@ -49,6 +49,12 @@ class OptimizerConfig(StrictModel):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd: share of the last step that is kept")
     nesterov: bool = Field(default=True, description="sgd: look ahead along the momentum")
 
+    @model_validator(mode="after")
+    def _one_optimizer(self) -> Self:
+        if self.target is not None and self.kind != "adamw":  # the default: whether it was written is not known
+            raise ValueError(f"kind={self.kind} and target={self.target} are two optimizers; leave one of them out")
+        return self
+
 
 class ScheduleConfig(StrictModel):
     """How the learning rate goes from step to step; `train.warmup_fraction` is its rise."""
@@ -160,6 +166,15 @@ class TrainConfig(StrictModel):
     def max_workers(self) -> int:
         """Most training processes the run uses."""
         return self.workers.max if isinstance(self.workers, Workers) else self.workers
+
+    @model_validator(mode="after")
+    def _micro_batch_is_said_for_shards(self) -> Self:
+        if self.parallel == "fsdp" and self.micro_batch == "auto":
+            raise ValueError(
+                "micro_batch=auto tries sizes on one worker by itself, and parallel=fsdp needs all of them for every "
+                "try; give micro_batch a number, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batch_feeds_every_worker(self) -> Self:

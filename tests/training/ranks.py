@@ -152,7 +152,7 @@ def two_ranks(rank: int, folder: Path) -> dict[str, Any]:
     for way in WAYS:
         training = Training(way, rank, 2)
         training.run(SAVED_AT)
-        if way in ("ddp", "fsdp"):
+        if way in ("ddp", "fsdp", "ddp_sgd"):
             state = training.checkpoint()
             place = Place(0, 0, SAVED_AT)
             CheckpointStore(str(folder / f"{way}-shards")).write(state, place, dist.group.WORLD)
@@ -160,7 +160,7 @@ def two_ranks(rank: int, folder: Path) -> dict[str, Any]:
             if rank == 0:
                 torch.save(full, folder / f"{way}.pt")
             else:
-                assert way == "ddp" or all(value.is_meta for value in full["model"].values())
+                assert way != "fsdp" or all(value.is_meta for value in full["model"].values())
         training.run(NUM_STEPS)
         found[way] = whole(training.checkpoint()) | {"judged": training.judged()}
     unused = Training("ddp", rank, 2, HalfUsed())
@@ -192,7 +192,8 @@ def three_ranks(rank: int, folder: Path) -> dict[str, Any]:
     of_ddp = Training("fsdp", rank, 3)
     of_ddp.load(kept(folder / "ddp-shards"))
     of_full = Training("fsdp", rank, 3).load(full)
-    trainings = {"shards": of_shards, "ddp_shards": of_ddp, "full": of_full}
+    of_sgd = Training("fsdp_sgd", rank, 3).load(kept(folder / "ddp_sgd-shards"))  # saved with a fused kernel
+    trainings = {"shards": of_shards, "ddp_shards": of_ddp, "full": of_full, "sgd": of_sgd}
     return {name: whole(training.run(NUM_STEPS).checkpoint()) for name, training in trainings.items()}
 
 

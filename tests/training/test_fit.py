@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training.hosts.stumbling import StumblingTorch
 from training.config import Experiment
 from training.data.prepare import prepare
-from training.errors import CapacityError, TrainingFailed
+from training.errors import CapacityError, StorageError, TrainingFailed
 from training.fit import FitResult, best_of_checkpoint, fit
+from training.hosts import ray_train
 from training.progress import Live, Silent
 from training.run_folder import RunFolder
 
@@ -50,6 +52,14 @@ class Collected(Silent):
     def live(self, live: Live) -> None:
         """Remember."""
         self.lives.append(live)
+
+
+class Impatient(Silent):
+    """Ends a training that waits for machines."""
+
+    def note(self, text: str) -> None:
+        """All there is, is free."""
+        assert "waits for machines" not in text
 
 
 def run(wanted: Experiment, progress: Silent | None = None) -> FitResult:
@@ -102,6 +112,22 @@ def test_killed_worker_ends_with_the_weights_of_an_unbroken_run(unbroken: FitRes
     told = [event["event"] for event in seen.events if event["event"] in ("worker_lost", "resumed")]
     assert told == ["worker_lost", "resumed"]
     assert not any("waits for machines" in note for note in seen.notes)
+
+
+def test_a_worker_killed_while_its_group_connects_leaves_no_room_taken(
+    unbroken: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both CPUs are the group's. What it held is let go of, or the next group would wait for it for ever."""
+    marker = tmp_path / "marker"
+    monkeypatch.setattr(ray_train, "TorchConfig", lambda **given: StumblingTorch(**given, marker=str(marker)))
+    (tmp_path / "died").touch()
+    stumbled = experiment(tmp_path, "stumbled", dying(tmp_path / "died"), workers=2)
+    result = run(stumbled, Impatient())
+    assert marker.exists()
+    assert same_weights(result, unbroken)
+    failed = RunFolder.of(stumbled).journal.last("worker_failed")
+    assert failed is not None
+    assert (failed["kind"], failed["workers"], failed["goes_on"]) == ("start", 2, True)
 
 
 def test_two_workers_learn_what_one_learns(unbroken: FitResult, tmp_path: Path) -> None:
@@ -204,6 +230,13 @@ def test_a_driver_of_two_workers_that_is_told_to_end_has_them_save(tmp_path: Pat
     left = RunFolder.of(wanted).journal.last("preempted")
     assert left is not None
     assert (left["what"], left["goes_on"], left["step"]) == ("told to end", False, int(steps_saved(tmp_path)[-1]))
+
+
+def test_a_damaged_checkpoint_of_a_finished_training_is_said(tmp_path: Path) -> None:
+    result = run(experiment(tmp_path, "done"))
+    Path(result.checkpoint, "checkpoint.pt").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"00000016 is damaged: it has 0 bytes in checkpoint\.pt"):
+        best_of_checkpoint(result.checkpoint, result.metrics, 1)
 
 
 def test_a_training_that_stands_still_is_named(tmp_path: Path) -> None:

@@ -24,6 +24,13 @@ def test_a_line_cut_off_by_a_crash_costs_itself_only(tmp_path: Path) -> None:
     assert [event["epoch"] for event in journal.events("epoch")] == [1, 3]
 
 
+def test_a_line_that_is_no_event_is_passed_over(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.path.write_text('5\nnull\n["epoch"]\n')
+    journal.append("epoch", epoch=1)
+    assert [event["epoch"] for event in journal.events()] == [1]
+
+
 def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append("epoch", metrics={"loss": float("nan"), "curve": [1.0, float("inf")]})

@@ -79,6 +79,8 @@ def test_methods_may_be_combined() -> None:
         ("train.imbalance.class_weights: {yes: -1}", "must be at least 0"),
         ("train.augment.flip: sideways", "must be one of none, horizontal, vertical, both"),
         ("ensemble.members: 1", "must be at least 2"),
+        ("train: {parallel: fsdp, micro_batch: auto}", "give micro_batch a number"),
+        ("train.optimizer: {kind: lion, target: 'torch.optim:SGD'}", "are two optimizers"),
     ],
 )
 def test_wrong_values_are_told_in_words(setting: str, said: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from training.data.prepare import prepare
 from training.data.prepared import Part, Prepared
 from training.errors import TrainingFailed
 from training.loop import Trainer, run_to_end
-from training.loss_log import Diverged, LossLog
+from training.loss_log import Diverged
 from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model
 from training.session import Checkpoint, Gauges, Leaving, Order, Place, PlainSession
@@ -284,19 +284,6 @@ def test_no_checkpoint_is_made_of_weights_that_are_no_numbers(iris: Prepared) ->
     assert session.latest is None
 
 
-def test_an_exploding_loss_counts_as_diverged(iris: Prepared) -> None:
-    log = LossLog(0, 1, torch.device("cpu"))
-    for step in range(30):
-        log.add(Place(0, step, step), torch.tensor(1.0), torch.tensor([step]))
-    log.add(Place(0, 30, 30), torch.tensor(99.0), torch.tensor([30]))
-    log.look()
-    log.add(Place(0, 31, 31), torch.tensor(101.0), torch.tensor([31]))
-    with pytest.raises(Diverged) as caught:
-        log.look()
-    assert caught.value.place.step == 31
-    assert caught.value.rows == (31,)
-
-
 def test_what_compiles_is_guarded(iris: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     stalls: list[int] = []
 
@@ -312,6 +299,45 @@ def test_what_compiles_is_guarded(iris: Prepared, monkeypatch: pytest.MonkeyPatc
     one = trainer(iris, TrainConfig(epochs=2, global_batch_size=16, compile=True, early_stopping=None), session)
     run_to_end(one, session)
     assert stalls == [0, 6, 7]  # the first step, the smaller last batch, the evaluation
+
+
+class Keeping(PlainSession):
+    """Saves before it compiles, as the hosts do."""
+
+    @contextlib.contextmanager
+    def stalled(self, checkpoint: Callable[[], Checkpoint], place: Place) -> Iterator[None]:
+        if place.step:
+            self.save(checkpoint(), place)
+        yield
+
+
+def test_a_kill_while_an_evaluation_compiles_costs_nothing(iris: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.Module, "compile", lambda _: None)
+    session = Keeping()
+    train = TrainConfig(epochs=2, global_batch_size=16, compile=True, ema=EmaConfig(decay=0.9))
+    whole = trainer(iris, train, session)
+    whole.train_epoch()
+    assert session.latest is not None
+    assert session.latest["step"] == 7
+    resumed = trainer(iris, train)
+    resumed.load(session.latest)
+    resumed.train_epoch()  # its evaluation alone is left
+    for one in (whole, resumed):
+        one.train_steps()
+    assert equal(whole.checkpoint(), resumed.checkpoint())
+
+
+def test_nothing_is_kept_before_a_compilation_of_weights_that_are_no_numbers(
+    iris: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nn.Module, "compile", lambda _: None)
+    session = Keeping()
+    one = trainer(iris, TrainConfig(epochs=2, global_batch_size=16, compile=True), session)
+    one.train_steps(2)
+    next(iter(one.model.parameters())).data[0, 0] = float("inf")
+    with pytest.raises(Diverged):
+        one.train_epoch()
+    assert session.latest is None
 
 
 def test_a_checkpoint_of_other_data_is_refused(iris: Prepared) -> None:

@@ -1,5 +1,7 @@
 """Losses: what they are by definition, and the same gradient however the rows are shared out."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.data.prepared import Facts
+from training.errors import ConfigError
 from training.learning_config import LossConfig
 from training.losses import Loss, Wanted, class_weights, classification_loss
 from training.package.transforms import Transforms
@@ -124,3 +127,12 @@ def test_each_member_learns_from_its_own_bootstrap() -> None:
     Loss(TrainConfig(seed=1), facts(), num_members=2)(flipped, Wanted(target.flip(0)), ids.flip(0)).backward()
     assert flipped.grad is not None
     assert torch.equal(flipped.grad.flip(0), logits.grad)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("shape", [(7,), (7, 2), (1, 3), (7, 4, 1)])
+def test_a_model_that_answers_in_another_shape_is_refused(task: str, shape: tuple[int, ...]) -> None:
+    """A regression would else learn from the first of two outputs, or from one answer for all rows."""
+    loss = Loss(TrainConfig(), facts(task))
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(shape))} for 7 rows in training, must be a tensor \(7, "):
+        loss(torch.zeros(shape, requires_grad=True), Wanted(torch.zeros(7, dtype=torch.int64)), torch.arange(7))

@@ -89,12 +89,12 @@ def test_recomputed_activations_change_no_bit(parallel: str, two: dict[str, Any]
     assert farthest(two[f"{parallel}_recompute"]["model"], two[parallel]["model"]) == 0.0
 
 
-@pytest.mark.parametrize("name", ["shards", "ddp_shards", "full"])
+@pytest.mark.parametrize("name", ["shards", "ddp_shards", "full", "sgd"])
 def test_three_ranks_go_on_from_what_two_saved(name: str, trained: Path, two: dict[str, Any]) -> None:
     three = torch.load(trained / "found-3.pt", weights_only=True)[name]
     assert three["step"] == NUM_STEPS
     for part in ("model", "ema"):
-        assert farthest(three[part], two["fsdp"][part]) < 1e-6
+        assert farthest(three[part], two["fsdp_sgd" if name == "sgd" else "fsdp"][part]) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["fsdp-shards", "ddp-shards", "fsdp.pt"])

@@ -95,3 +95,17 @@ def test_runs_are_listed_newest_first_and_other_folders_left_out(tmp_path: Path)
     assert len(summaries(tmp_path)) == 2
     with pytest.raises(StorageError):
         summarise(tmp_path / "registry")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("data.json", ""), ("experiment.yaml", "a: [1, {"), ("experiment.yaml", "- 1")]
+)
+def test_a_damaged_run_is_named_and_hides_no_other(tmp_path: Path, file: str, content: str) -> None:
+    full_run(tmp_path / "whole")
+    full_run(tmp_path / "damaged")
+    (tmp_path / "damaged" / file).write_text(content)
+    with pytest.raises(StorageError, match=f"{file} is damaged"):
+        RunRecord.read(tmp_path / "damaged")
+    found = {Path(run.folder).name: run for run in summaries(tmp_path)}
+    assert (found["damaged"].state, found["whole"].state) == ("failed", "finished")
+    assert f"{file} is damaged" in (found["damaged"].error or "")

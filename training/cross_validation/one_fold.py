@@ -60,7 +60,11 @@ def _train(
         num_train_rows=len(train),
         num_held_out_rows=len(held_out),
         scores=held_out_scores(
-            facts.task, scores, held_out.target, threshold=fixed_threshold(experiment.train.imbalance)
+            facts.task,
+            scores,
+            held_out.target,
+            threshold=fixed_threshold(experiment.train.imbalance),
+            quantile=experiment.train.loss.judged_quantile,
         ),
         epochs=trained.epochs,
         best_epoch=trained.best_epoch,

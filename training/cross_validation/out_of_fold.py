@@ -44,9 +44,11 @@ class OutOfFold:
         order_N = np.argsort(rows_N, kind="stable")
         return cls(rows_N[order_N], np.concatenate(folds)[order_N], target[order_N], np.concatenate(means)[order_N])
 
-    def scored(self, facts: Facts, threshold: float | None) -> dict[str, float]:
+    def scored(self, facts: Facts, threshold: float | None, quantile: float | None) -> dict[str, float]:
         """All scores that exist, of all rows at once."""
-        return held_out_scores(facts.task, self.scores, self.target, labels=facts.labels, threshold=threshold)
+        return held_out_scores(
+            facts.task, self.scores, self.target, labels=facts.labels, threshold=threshold, quantile=quantile
+        )
 
 
 def tuned_threshold(config: ImbalanceConfig, found: OutOfFold) -> float | None:

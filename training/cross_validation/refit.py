@@ -88,4 +88,5 @@ def _test_scores(
     model = build_model(experiment.model, inputs, experiment.train.seed, code_path, experiment.ensemble)
     model.load_state_dict(fitted.weights)
     scores = predictions(model, facts, test, torch.device("cpu"))
-    return held_out_scores(facts.task, scores, test.target, threshold=threshold)
+    quantile = experiment.train.loss.judged_quantile
+    return held_out_scores(facts.task, scores, test.target, threshold=threshold, quantile=quantile)

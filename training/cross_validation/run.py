@@ -128,7 +128,8 @@ def _recorded(work: Work, plan: FoldsPlan, kept: KeptFolds, jobs: list[Job], ref
         name=work.experiment.name, metric=work.metric, mode=METRIC_MODES[work.metric], task=facts.task,
         kind=split.kind, by=split.by, fingerprint=facts.fingerprint, num_folds=plan.num_folds,
         num_seeds=plan.num_seeds, folds=tuple(results), scores=spreads(results),
-        out_of_fold=mean.scored(facts, threshold), num_out_of_fold_rows=len(mean.rows_N),
+        out_of_fold=mean.scored(facts, threshold, work.experiment.train.loss.judged_quantile),
+        num_out_of_fold_rows=len(mean.rows_N),
         num_rows=len(work.prepared.train) + len(work.prepared.validation), refit=refitted,
     )  # fmt: skip
     work.run.write_json(RECORD_FILE, record.model_dump(mode="json"))

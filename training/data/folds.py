@@ -72,11 +72,13 @@ def read_folds(data: DataConfig, count: int, base: Path | None = None, code_path
     """
     tables = read_tables(data, base, code_path=code_path)
     table, held_out = tables.main.raw.table, tables.held_out
-    ordinary = split_rows(table, tables.schema, data, held_out.num_rows if held_out is not None else None)
+    divided = split_rows(table, tables.schema, data, held_out.num_rows if held_out is not None else None)
+    # Before the folds: a sample of each fold by itself would together hold other rows than the run has.
+    ordinary = sampled(divided, table, held_out, tables.schema, data)
     pool = np.sort(np.concatenate([ordinary.train, ordinary.validation]))
     cuts = fold_rows(table, tables.schema, data, count, pool, tables.main.raw.rows) if count > 1 else ()
     splits = [_split_of(cut, ordinary) for cut in (*cuts, (pool, NO_ROWS))]
-    *folds, whole = [sampled(split, table, held_out, tables.schema, data) for split in _apart(tables, data, splits)]
+    *folds, whole = _apart(tables, data, splits)
     source = FoldTables(tables, data, privacy_of(data, base or Path.cwd()).key_check)
     return Folds(source, tuple(folds), whole, tables.main.raw.rows)
 

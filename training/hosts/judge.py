@@ -47,7 +47,9 @@ def judged(
     taken = [death for death in deaths if death.is_preempted]
     if lost or taken:
         # The survivors' errors follow from it. A mistake of the code's own comes again without a lost machine.
-        return Failure("machine", f"node {', '.join(lost) or group[taken[0].rank].ip} was lost", size)
+        of_taken = group.get(taken[0].rank) if taken else None  # unknown to a monitor that just began anew
+        where = ", ".join(lost) or (of_taken.ip if of_taken else f"of worker {taken[0].rank}")
+        return Failure("machine", f"node {where} was lost", size)
     if (cause := first_cause(own)) is not None:
         return Failure("error", cause.line(size), size, cause, TRACES)
     if deaths:

@@ -94,6 +94,11 @@ def checkpoint_at(path: str) -> Checkpoint:
     try:
         for saved in store.list():
             if saved.name == name:
+                if damage := store.problems(saved):
+                    raise StorageError(
+                        f"the checkpoint {place} is damaged: it {damage[0]}",
+                        "bring it back from a copy, or give the run another name to train it again",
+                    )
                 return store.read(saved)
     except OSError as error:
         raise StorageError(f"the checkpoint {place} cannot be read: {error}") from error

@@ -79,6 +79,7 @@ class Monitor:
         self._saves: list[tuple[float, float]] = []
         self._saves_told_at = -CHECKPOINT_EVENT_EVERY_S
         self._is_running = False
+        self._knows_groups = False  # the controller has told of one
         self._waits: tuple[int, int] | None = None
         self._group: dict[int, Pulse] = {}
         self._begin(())
@@ -100,6 +101,8 @@ class Monitor:
     def pulse(self, pulse: Pulse, told: Sequence[Told] = ()) -> Orders:
         """A worker lives, and has this to tell. One of an earlier group is not heard, and gets no orders."""
         with self._lock:
+            if not self._knows_groups:
+                self._adopt(pulse)
             placed = self._group.get(pulse.rank)
             if placed is None or (placed.node_id, placed.pid) != (pulse.node_id, pulse.pid):
                 return Orders()
@@ -113,6 +116,13 @@ class Monitor:
             if pulse.rank == 0 and pulse.boundaries:
                 self._tell_resumed()
             return Orders(self._leave, self._asks_stacks and pulse.rank not in self._stacks, self._hang)
+
+    def _adopt(self, pulse: Pulse) -> None:
+        """This process began anew, after a crash of its own: without their pulses workers would never be told to go."""
+        if pulse.rank not in self._group:
+            self._group[pulse.rank] = pulse
+            self._heard_at[pulse.rank] = self._moved_at[pulse.rank] = self._clock()
+            self._is_running = True
 
     def _hear(self, rank: int, told: Sequence[Told]) -> None:
         for number, (what, *facts) in told:
@@ -159,7 +169,7 @@ class Monitor:
         """Workers were placed, and begin."""
         with self._lock:
             self._begin(group)
-            self._is_running, self._waits = True, None
+            self._is_running, self._waits, self._knows_groups = True, None, True
 
     def failed(self, causes: Sequence[Cause], deaths: Sequence[Death], start_error: str = "") -> bool:
         """A group ended before its time; whether to start another."""
@@ -239,7 +249,9 @@ class Monitor:
         """Remember what was lost, for the record and for the time that it costs."""
         self._restarts += goes_on
         steps = [pulse.step for pulse in self._pulses.values()] + [cause.step for cause in causes]
-        self._lost_at, self._lost_step = self._clock(), max(steps, default=0)
+        if self._lost_at is None:  # else this group ended before its first step: what the one before lost still is
+            self._lost_at, self._lost_step = self._clock(), 0
+        self._lost_step = max(self._lost_step, *steps, 0)
         kinds = {"left": "preempted", "machine": "worker_lost", "crash": "worker_lost", "hang": "worker_lost"}
         facts = {"what": failure.line, "kind": failure.kind, "step": self._lost_step, "workers": len(self._group)}
         facts["goes_on"] = goes_on

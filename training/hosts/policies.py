@@ -54,6 +54,11 @@ class OurTrainer(TorchTrainer):
         super().__init__(*args, **kwargs)
         self._monitor, self._request, self._min_workers = monitor, request, min_workers
 
+    def _create_default_callbacks(self) -> list[Any]:
+        # Before Ray Train's own: one of them sets up torch's group. What fails there must be known already, or its
+        # room would never be given back, and the next group would wait for it for ever.
+        return [TellStart(self._monitor), *super()._create_default_callbacks()]
+
     def _initialize_and_run_controller(self, **kwargs: Any) -> Any:
         config = cast("ScalingConfig", self.scaling_config)  # typed as that of V1
         kwargs["scaling_policy"] = FittingWorkers(config, self._monitor, self._request, self._min_workers)
@@ -79,6 +84,11 @@ class FittingWorkers(ScalingPolicy):
         self._asks_autoscaler = machines.has_autoscaler()
         if self._asks_autoscaler:
             super().after_controller_start(train_run_context)
+
+    async def before_controller_shutdown(self) -> None:
+        """The last group may have failed in its start: then nobody but us gives its room back to the cluster."""
+        await super().before_controller_shutdown()
+        _release()
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Begin with what is there now, or wait."""
@@ -156,7 +166,7 @@ class AskMonitor(FailurePolicy):
 def told(error: TrainingFailedError) -> tuple[list[Cause], list[Death], str]:
     """Ray Train's error as ours: what ranks raised, which died, and why a group could not begin."""
     if isinstance(error, ControllerError):
-        return [], [], str(error.controller_failure)
+        return [], [], _with_causes(error.controller_failure)
     failures: Mapping[int, BaseException] = error.worker_failures if isinstance(error, WorkerGroupError) else {}
     causes = [raised.cause for raised in failures.values() if isinstance(raised, WorkerStopped)]
     deaths = [
@@ -168,6 +178,15 @@ def told(error: TrainingFailedError) -> tuple[list[Cause], list[Death], str]:
     others = [(rank, raised) for rank, raised in failures.items() if not isinstance(raised, known)]
     causes += [describe(raised, rank=rank, ip="?", pid=0, step=-1) for rank, raised in others]
     return causes, deaths, "" if failures else str(error)
+
+
+def _with_causes(error: BaseException) -> str:
+    """Ray Train's sentence, then what it came from, which says more: the last line is the one that is shown."""
+    said, cause = [str(error)], error.__cause__ or error.__context__
+    while cause is not None:
+        said.append(f"{type(cause).__name__}: {cause}")
+        cause = cause.__cause__ or cause.__context__
+    return "\n".join(said)
 
 
 def _death(rank: int, failure: Exception) -> Death:

@@ -17,7 +17,7 @@ from training.errors import TrainingFailed
 from training.hosts import machines
 from training.hosts.judge import TRACES
 from training.hosts.monitor import Monitor, Report
-from training.hosts.policies import OurTrainer, TellStart
+from training.hosts.policies import OurTrainer
 from training.hosts.record import Recorder, Waiting
 from training.hosts.worker import Task, torch_timeout_s, train_worker
 from training.progress import Progress
@@ -81,7 +81,6 @@ def _trainer(config: TrainConfig, request: Request, task: Task, monitor: Any, fo
     # Behind the monitor's own: who does not even answer to Ray is taken for dead.
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(config.hang_timeout_s + 60)
     use_gpu = request.gpus_each > 0
-    callbacks: list[Any] = [TellStart(monitor)]
     worker: Any = train_worker
     loop_config: Any = task
     return OurTrainer(
@@ -99,7 +98,6 @@ def _trainer(config: TrainConfig, request: Request, task: Task, monitor: Any, fo
             name=f"manta-{uuid.uuid4().hex[:12]}",
             storage_path=folder,
             failure_config=FailureConfig(max_failures=-1),
-            callbacks=callbacks,
         ),
         monitor=monitor,
         request=request,
@@ -168,8 +166,8 @@ class _Driver:
         self._progress.note("saving before the end; again to stop at once")
         ray.get(self._monitor.end.remote("told to end"))
         deadline = time.monotonic() + END_WAIT_S
-        while not self._ended.is_set() and time.monotonic() < deadline:
-            self._look()
+        # Where no workers run there is nothing to save, and a controller that waits for machines would not end.
+        while not self._ended.is_set() and self._look().is_running and time.monotonic() < deadline:
             self._ended.wait(POLL_S)
         self._look()
 

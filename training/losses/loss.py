@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training.data.prepared import Facts
 from training.draws import Use, poisson_1, stream_key
+from training.errors import ConfigError
 from training.losses.own import OwnLoss
 from training.losses.rows import classification_loss, label_loss, next_token_loss, value_loss
 from training.train_config import TrainConfig
@@ -47,7 +48,8 @@ class Loss:
         code_path: folder that a loss function of one's own is imported from, besides the usual places.
 
     Raises:
-        ConfigError: that function cannot be imported; when first called, see `OwnLoss`.
+        ConfigError: that function cannot be imported; when first called, also where the model's output has another
+            shape than it must have, and see `OwnLoss`.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Loss:
         self._config, self._facts = config, facts
         self._weight, self._num_members = weight, num_members
         self._bootstrap_key = stream_key(config.seed, Use.BOOTSTRAP)
+        self._is_checked = False
         self._own = OwnLoss(config.loss.target, code_path) if config.loss.target is not None else None
         assert weight is not None or facts.task != "language_modelling", "a token counts by how many a row has"
 
@@ -68,6 +71,9 @@ class Loss:
             wanted: what it should be.
             ids_B: number of each row among the training rows: each member has a bootstrap of its own over them.
         """
+        if not self._is_checked:
+            self._require_shape(output, wanted.target_B)
+            self._is_checked = True
         output = output.float()  # sums of many terms in 16 bits would lose their last digits
         each = self._each(output, wanted.target_B)
         if wanted.other_B is not None and wanted.share_B is not None:
@@ -76,6 +82,19 @@ class Loss:
         if self._num_members:
             each = each * poisson_1(self._bootstrap_key, ids_B, self._num_members)
         return each.mean()
+
+    def _require_shape(self, output: object, target_B: Tensor) -> None:
+        """Of a model of somebody's own. A regression would else learn from the first of several outputs alone."""
+        if self._facts.task == "language_modelling":
+            return  # whose cross-entropy refuses another shape
+        wanted = (len(target_B), *([self._num_members] if self._num_members else []), self._facts.num_outputs)
+        if isinstance(output, Tensor) and output.shape == wanted:
+            return
+        got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise ConfigError(
+            f"the model gives {got} for {len(target_B)} rows in training, must be a tensor {wanted}",
+            "mend the forward of model.target; a class that takes `inputs` is told num_outputs",
+        )
 
     def _each(self, output: Tensor, target_B: Tensor) -> Tensor:
         """Loss of each row (B,), or of each row and member (B, M)."""

@@ -130,7 +130,12 @@ def _summed(value: Tensor) -> Tensor:
 
 def _as_in_evaluation(norm: _BatchNorm, given: Tensor) -> Tensor:
     by_batch = norm.running_mean is None
-    return F.batch_norm(given, norm.running_mean, norm.running_var, norm.weight, norm.bias, by_batch, 0.0, norm.eps)
+    weight: Tensor | None = norm.weight
+    bias: Tensor | None = norm.bias
+    if norm.running_mean is not None and weight is not None and bias is not None:
+        # FSDP gathers them in the narrow type, and torch's kernel for CPUs then refuses statistics in fp32.
+        weight, bias = weight.to(norm.running_mean), bias.to(norm.running_mean)
+    return F.batch_norm(given, norm.running_mean, norm.running_var, weight, bias, by_batch, 0.0, norm.eps)
 
 
 def _unremembered(norm: _BatchNorm, given: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from training.models.mlp import Mlp
 from training.models.resnet import ResNet
 from training.models.table_resnet import TableResNet
 from training.models.text_transformer import TextTransformer
+from training.seeds import seeded
 
 
 def build_model(
@@ -41,15 +42,15 @@ def build_model(
     Args:
         config: the architecture.
         inputs: sizes of the tensors.
-        seed: of the first weights; the global random state is left as it was.
+        seed: of the first weights, by whichever generator a class draws them; global random states are left as they
+            were.
         code_path: folder that a custom class is imported from, besides the usual places.
         ensemble: how many of it to make one model of, each with first weights of its own.
 
     Raises:
         ConfigError: the architecture does not suit the tensors.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if ensemble is None:
             return _build_one(config, inputs, code_path)
         members = [_build_one(config, inputs, code_path) for _ in range(ensemble.members)]

@@ -23,4 +23,19 @@ def build_custom(config: CustomModelConfig, inputs: ModelInputs, code_path: str)
         ) from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.target {config.target} made a {type(model).__name__}, not a torch.nn.Module")
+    _require_arguments(model, config.target, inputs)
     return model
+
+
+def _require_arguments(model: nn.Module, target: str, inputs: ModelInputs) -> None:
+    """Whether `forward` takes as many tensors as the data gives: torch's own message would name a line of ours."""
+    given = ("tokens",) if inputs.vocab_size else (*(("image",) if inputs.image_shape else ()), *inputs.of_tables)
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise ConfigError(
+            f"model.target {target}: forward{signature} cannot be called with ({', '.join(given)}), which the data "
+            f"gives: {error}",
+            f"let it take them in this order: def forward(self, {', '.join(given)})",
+        ) from error

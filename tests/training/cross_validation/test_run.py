@@ -182,6 +182,25 @@ def test_regressions_and_forward_chaining(ray_2_cpus: None, tmp_path: Path) -> N
     assert found.out_of_fold["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
 
 
+def test_a_quantile_is_judged_by_pinball_in_folds_together_and_on_the_test_part(
+    ray_2_cpus: None, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {
+        "data": {"source": "sklearn:diabetes", "target": "target"},
+        "train": {"epochs": 2, "global_batch_size": 64, "loss": {"kind": "quantile", "quantile": 0.8}},
+    }
+    wanted = experiment(tmp_path, "quantile", **changes)
+    found = cross_validated(wanted, FoldsPlan(2), with_refit=True)
+    mean = pq.read_table(RunFolder.of(wanted).path / MEAN_FILE)
+    short = mean["target"].to_numpy() - mean["prediction"].to_numpy()
+    assert found.metric == "pinball"
+    assert found.out_of_fold["pinball"] == pytest.approx(np.where(short > 0, 0.8 * short, -0.2 * short).mean())
+    assert found.spread is not None
+    assert all(each.scores["pinball"] > 0 for each in found.folds)
+    assert found.refit is not None
+    assert found.refit.scores["pinball"] > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

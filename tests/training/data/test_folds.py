@@ -47,6 +47,18 @@ def test_a_category_that_only_the_held_out_rows_have_is_unknown(tmp_path: Path) 
     assert sorted(knows) == [False, True, True, True]
 
 
+def test_folds_of_a_sample_are_of_the_rows_that_the_run_has(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv")
+    data = config(tmp_path, sample=0.5)
+    ordinary, folds = prepare(data).split, read_folds(data, 3)
+    assert ordinary is not None
+    rows = sorted([*ordinary.train, *ordinary.validation])
+    assert len(rows) < 30
+    assert sorted(row for split in folds.splits for row in split.validation) == rows
+    assert all(sorted([*split.train, *split.validation]) == rows for split in folds.splits)
+    assert folds.whole.train.tolist() == rows
+
+
 def test_the_test_part_is_that_of_an_ordinary_run_and_in_no_fold(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv")
     data = config(tmp_path)

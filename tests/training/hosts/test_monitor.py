@@ -47,6 +47,18 @@ def test_a_notice_for_one_node_orders_all_ranks_to_leave() -> None:
     assert [orders.leave for orders in world.step(2, 0, 1)] == ["node 10.0.0.3 is being drained"] * 2  # type: ignore[attr-defined]
 
 
+def test_a_monitor_that_began_anew_goes_on_with_the_workers_there_are() -> None:
+    world = World()
+    world.monitor = Monitor(3, 10.0, world, lambda: world.now)  # as Ray starts it again, with nothing in it
+    world.step(7, 0, 1)
+    assert world.monitor.pull().is_running
+    world.going = {"node1"}
+    world.monitor.tick()
+    assert [orders.leave for orders in world.step(8, 0, 1)] == ["node 10.0.0.3 is being drained"] * 2  # type: ignore[attr-defined]
+    world.monitor.started(GROUP[:1])
+    assert world.monitor.pulse(replace(GROUP[1], boundaries=9)).leave == ""  # of the group before
+
+
 def test_a_rank_that_stands_still_is_named_and_all_end() -> None:
     world = World()
     for _ in range(12):
@@ -86,6 +98,22 @@ def test_lost_steps_and_the_time_to_come_back_are_counted() -> None:
     resumed = dict(report.records)["resumed"]
     assert (resumed["step"], resumed["steps_lost"], resumed["workers"], round(resumed["seconds"])) == (30, 11, 2, 21)
     assert (report.restarts, report.lost_steps) == (1, 11)
+
+
+def test_a_group_that_ends_before_its_first_step_hides_nothing_of_what_was_lost_before() -> None:
+    world = World()
+    world.monitor.restored(0, 0, [], None)
+    world.step(40, 0, 1)
+    assert world.monitor.failed([], [Death(1, "died")])
+    world.now += 5
+    world.monitor.started(GROUP)
+    assert world.monitor.failed([], [], "the rendezvous failed")
+    world.now += 5
+    world.monitor.started(GROUP)
+    world.monitor.restored(30, 2, [], "00000030")
+    world.step(1, 0, 1, seconds=0)
+    resumed = dict(world.monitor.pull().records)["resumed"]
+    assert (resumed["steps_lost"], resumed["seconds"]) == (10, 10)
 
 
 def test_checkpoints_are_recorded_once_a_minute() -> None:

@@ -113,3 +113,12 @@ def test_one_row_is_normalised_as_in_evaluation_and_not_remembered() -> None:
     row = torch.randn(1, 3)
     assert torch.equal(norm(row), norm.eval()(row))
     assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())
+
+
+def test_evaluation_takes_weights_that_fsdp_gathered_in_bf16() -> None:
+    norm = share_statistics(BatchNorm(3), CPU).eval()
+    given = torch.randn(8, 3).bfloat16()
+    expected = norm(given)
+    for name in ("weight", "bias"):
+        setattr(norm, name, nn.Parameter(getattr(norm, name).detach().bfloat16()))
+    assert torch.equal(norm(given), expected)

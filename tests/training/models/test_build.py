@@ -67,6 +67,8 @@ def own_code(tmp_path: Path) -> str:
         "        self.layer = torch.nn.Linear(inputs.num_numeric, inputs.num_outputs, bias)\n"
         "    def forward(self, numeric, categorical):\n"
         "        return self.layer(numeric)\n"
+        "class Numbers(torch.nn.Linear):\n"
+        "    pass\n"
         "class NotAModule:\n"
         "    pass\n"
     )
@@ -89,6 +91,7 @@ def test_your_own_class(own_code: str) -> None:
         ("own_nets:Linaer", {}, "no class Linaer"),
         ("own_nets:Linear", {"bais": 1}, "model.args do not fit"),
         ("own_nets:NotAModule", {}, "not a torch.nn.Module"),
+        ("own_nets:Numbers", {"in_features": 3, "out_features": 2}, r"forward\(self, numeric, categorical\)"),
     ],
 )
 def test_your_own_class_gone_wrong(own_code: str, target: str, args: dict, said: str) -> None:
