@@ -114,6 +114,7 @@ def test_killed_worker_ends_with_the_weights_of_an_unbroken_run(unbroken: FitRes
     assert not any("waits for machines" in note for note in seen.notes)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_its_group_connects_leaves_no_room_taken(
     unbroken: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

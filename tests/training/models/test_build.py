@@ -65,6 +65,9 @@ def own_code(tmp_path: Path) -> str:
         "    def __init__(self, inputs, bias=True):\n"
         "        super().__init__()\n"
         "        self.layer = torch.nn.Linear(inputs.num_numeric, inputs.num_outputs, bias)\n"
+        "    def forward(self, *tensors):\n"
+        "        return self.layer(tensors[0])\n"
+        "class OfTables(Linear):\n"
         "    def forward(self, numeric, categorical):\n"
         "        return self.layer(numeric)\n"
         "class Numbers(torch.nn.Linear):\n"
@@ -149,6 +152,11 @@ def test_built_in_models_take_images_or_a_table(config: MlpConfig | ConvNetConfi
 def test_your_own_class_is_given_the_sizes_of_everything(own_code: str) -> None:
     model = build_model(CustomModelConfig(target="own_nets:Linear"), EVERYTHING, 0, own_code)
     assert model.layer.in_features == 2
+
+
+def test_a_forward_that_does_not_take_the_datas_tensors_is_refused(own_code: str) -> None:
+    with pytest.raises(ConfigError, match=r"OfTables: forward\(.*\) cannot be called with \(image, numeric, tokens\)"):
+        build_model(CustomModelConfig(target="own_nets:OfTables"), EVERYTHING, 0, own_code)
 
 
 def test_sizes_follow_the_transforms() -> None:
