@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.augment import Augmenter
+from training.cpu_memory import keep_freed_memory
 from training.data.batches import Batch, LoaderState
 from training.data.loading import open_loader
 from training.data.memory import Rows
@@ -58,6 +59,8 @@ class Trainer:
         require_suitable(config, facts, validation.target)
         check_precision(config, session.device)
         seed_others(config.seed, session.rank)
+        if session.device.type == "cpu":
+            keep_freed_memory()
         self._wrapped = session.wrap(model, config)
         self.model = self._wrapped.module if isinstance(self._wrapped, DistributedDataParallel) else self._wrapped
         balanced_by = _balanced_by(config, facts, model)

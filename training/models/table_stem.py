@@ -39,7 +39,7 @@ class TableStem(nn.Module):
             tokens_BTL = next(rest)
             for i, embedding in enumerate(self.token_embeddings):
                 parts.append(mean_of_tokens(embedding(tokens_BTL[:, i]), tokens_BTL[:, i]))
-        return torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 def zero_the_unknown(weight: Tensor) -> None:
