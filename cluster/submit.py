@@ -5,6 +5,7 @@ import difflib
 import ipaddress
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from training.package.errors import UserError
 CONNECT_TIMEOUT_S = 10.0
 STOP_WAIT_S = 20  # between asking a job to end and killing it: it takes its endpoint down and closes its journal
 POLL_S = 0.5
+AGENT_WAIT_S = 60.0  # for the part of a cluster that starts jobs, which comes up seconds after its dashboard
+NO_AGENT = "No available agent"
 ON_EXPERIMENTS = ("train", "tune", "compress", "run")
 OTHERS = ("check", "deploy", "predict", "report", "reproduce", "runs", "models", "doctor")
 ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
@@ -98,7 +101,19 @@ def submit(client: JobSubmissionClient, arguments: Sequence[str], folder: Path, 
         if packages := own_packages(folder):
             runtime_env["py_modules"] = packages
         entrypoint = shlex.join([python, "-m", "cluster", *arguments])
-        return str(_asked(lambda: client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)))
+        return str(_asked(lambda: _started(lambda: client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env))))
+
+
+def _started(start: Callable[[], str]) -> str:
+    """Start a job, on a cluster that may itself have started a moment ago."""
+    deadline = time.monotonic() + AGENT_WAIT_S
+    while True:
+        try:
+            return start()
+        except RuntimeError as error:
+            if NO_AGENT not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
 
 
 def python_for(address: str) -> str:

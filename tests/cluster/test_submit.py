@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster import submit
+
 ROOT = Path(__file__).resolve().parents[2]
 RAY = Path(sys.executable).with_name("ray")
 START_S = 60
@@ -111,3 +113,21 @@ def test_a_job_that_is_not_there(dashboard: str) -> None:
         missing = manta(command, "nope", "--address", dashboard)
         assert missing.returncode == 3
         assert "there is no job nope on this cluster" in missing.stderr
+
+
+def test_a_cluster_that_starts_no_jobs_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after `ray start` its dashboard answers, and the agent that starts jobs is not there."""
+    monkeypatch.setattr(submit, "POLL_S", 0.01)
+    answers = iter([RuntimeError("status code 500: No available agent to submit job, please try again later.")] * 3)
+
+    def start() -> str:
+        if (error := next(answers, None)) is not None:
+            raise error
+        return "job-1"
+
+    assert submit._started(start) == "job-1"
+    assert next(answers, None) is None
+    monkeypatch.setattr(submit, "AGENT_WAIT_S", 0.0)
+    for text in ("No available agent to submit job", "status code 500: the disk is full"):
+        with pytest.raises(RuntimeError, match=text):
+            submit._started(lambda text=text: (_ for _ in ()).throw(RuntimeError(text)))
