@@ -27,6 +27,7 @@ from training.data.prepare import prepare
 from training.fit import FitResult, fit
 from training.progress import Live, Silent
 from training.run_folder import RunFolder
+from training.run_record import standing
 
 RAYLET: Any = ray._raylet  # compiled, and without types
 PREEMPTION = 2  # autoscaler_pb2.DrainNodeReason
@@ -106,7 +107,7 @@ class Training:
         """What a scenario says of it."""
         result = self.result
         return {
-            "epochs": [event["epoch"] for event in self.events("epoch")],
+            "epochs": [event["epoch"] for event in standing(self.events("epoch"))],
             "events": self.events("preempted", "worker_lost", "worker_failed", "resumed", "hang"),
             "notes": self.progress.notes,
             "steps": result.num_steps if result else None,
