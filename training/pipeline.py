@@ -35,7 +35,7 @@ from training.provenance import FILE as PROVENANCE_FILE
 from training.provenance import provenance_of, versions
 from training.run_folder import RunFolder
 from training.search.result import SearchResult
-from training.suitable import require_suitable
+from training.suitable import require_defined, require_suitable
 from training.task_settings import WORDS
 from training.threshold import threshold_of
 from training.tracking.tracker import tracking
@@ -105,7 +105,9 @@ class Work:
     @cached_property
     def metric(self) -> str:
         """The score that decides, without its prefix."""
-        return deciding_metric(self.experiment, self.prepared.facts)
+        metric = deciding_metric(self.experiment, self.prepared.facts)
+        require_defined(metric, self.prepared.facts, self.prepared.validation.target)
+        return metric
 
 
 def deciding_metric(experiment: Experiment, facts: Facts) -> str:

@@ -29,6 +29,19 @@ def require_suitable(config: TrainConfig, facts: Facts, validation_target: np.nd
         require_both_classes(validation_target, facts.labels, goal)
 
 
+def require_defined(metric: str, facts: Facts, validation_target: np.ndarray) -> None:
+    """Raise DataError where the deciding score can have no value in any epoch, whatever is trained."""
+    if metric not in ("roc_auc", "average_precision") or facts.task != "classification" or len(facts.labels) != 2:
+        return
+    present = [facts.labels[number] for number in np.unique(validation_target)] if len(validation_target) else []
+    if len(present) == 1:
+        raise DataError(
+            f"validation/{metric} compares two classes, and all {len(validation_target)} validation rows are "
+            f"{present[0]!r}",
+            "raise data.split.validation, stratify the split, or decide by another score: search.metric",
+        )
+
+
 def require_both_classes(target_N: np.ndarray, labels: tuple[str, ...], goal: str) -> None:
     """Raise DataError where a class has no row among those that a threshold is tuned on."""
     counts = np.bincount(target_N, minlength=len(labels))

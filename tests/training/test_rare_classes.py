@@ -19,7 +19,7 @@ from training.loop import Trainer, run_to_end
 from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model
 from training.session import PlainSession
-from training.suitable import require_suitable
+from training.suitable import require_defined, require_suitable
 from training.train_config import TrainConfig
 
 EVERYTHING: dict[str, Any] = {
@@ -168,6 +168,14 @@ def test_a_threshold_needs_both_classes_before_anything_trains(cancer: Prepared)
     require_suitable(config, cancer.facts, cancer.validation.target)
     with pytest.raises(DataError, match="0 of 'malignant'"):
         require_suitable(config, cancer.facts, np.zeros(9, dtype=np.int64))
+
+
+def test_a_score_that_no_epoch_can_have_is_refused_before_anything_trains(cancer: Prepared) -> None:
+    require_defined("roc_auc", cancer.facts, cancer.validation.target)
+    require_defined("accuracy", cancer.facts, np.zeros(9, dtype=np.int64))
+    for metric in ("roc_auc", "average_precision"):
+        with pytest.raises(DataError, match=f"validation/{metric} compares two classes, and all 9 .* are 'benign'"):
+            require_defined(metric, cancer.facts, np.zeros(9, dtype=np.int64))
 
 
 def test_settings_of_classes_are_refused_for_numbers_and_for_three_classes() -> None:

@@ -85,6 +85,11 @@ def _build_custom(model: nn.Module, config: TrainConfig, target: str, code_path:
         if name in args:
             raise ConfigError(f"train.optimizer.args.{name} is given by us", f"it comes from {ours}")
     signature = inspect.signature(optimizer_class)
+    if optimizer_class.step is Optimizer.step:
+        raise ConfigError(
+            f"train.optimizer.target {target} cannot be used: it has no step of its own",
+            "write step(self, closure=None)",
+        )
     if _needs_closure(optimizer_class):
         raise ConfigError(
             f"train.optimizer.target {target} cannot be used: its step needs a closure, which computes the loss "

@@ -137,6 +137,7 @@ def test_an_optimizer_of_ones_own_comes_from_the_experiments_folder(tmp_path: Pa
         ({"target": "no_such_module:Descent"}, "cannot be imported: ModuleNotFoundError"),
         ({"target": "torch.nn:Linear"}, "is no torch.optim.Optimizer"),
         ({"target": "torch.optim:LBFGS"}, "its step needs a closure"),
+        ({"target": "torch.optim:Optimizer"}, "has no step of its own"),
         ({"target": "torch.optim:Adam", "args": {"lr": 1.0}}, "it comes from train.peak_lr"),
         ({"target": "torch.optim:Adam", "args": {"beta": 1.0}}, "unexpected keyword argument 'beta'(.|\n)*amsgrad"),
         ({"target": "torch.optim:Adam", "args": {"eps": -1.0}}, "Invalid epsilon"),
