@@ -7,7 +7,7 @@ mixes fidelities in the sampler's model.
 import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
@@ -121,6 +121,7 @@ class OptunaBridge(Searcher):
         trials = study.get_trials(deepcopy=False)
         self._lost = [trial for trial in trials if trial.state == TrialState.RUNNING]  # their driver died
         self._num_started = self._num_done = sum(trial.state in DONE for trial in trials)
+        self._record_unrecorded(trials)
         if not trials and first:
             study.enqueue_trial({key: _encode(value) for key, value in first.items()})
 
@@ -141,7 +142,7 @@ class OptunaBridge(Searcher):
             trial._suggest(key, distribution)
         return trial
 
-    def _params(self, trial: Trial) -> dict[str, Any]:
+    def _params(self, trial: Trial | FrozenTrial) -> dict[str, Any]:
         return {key: to_value(dimension, trial.params[key]) for key, dimension in self._search.space.items()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -172,6 +173,17 @@ class OptunaBridge(Searcher):
         self._journal.append("trial", **vars(told), curve=done.curve)
         best = best_trial(self._study)
         self._progress.trial(told, self._num_done, self._search.trials, best_score(best) if best else None)
+
+    def _record_unrecorded(self, trials: Sequence[FrozenTrial]) -> None:
+        """A driver may have died between telling the study and the journal."""
+        recorded = {event["trial"] for event in self._journal.events("trial")}
+        for trial in trials:
+            if trial.state in DONE and name_of(trial.number) not in recorded:
+                self._journal.append(
+                    "trial", trial=name_of(trial.number), state=STATES[trial.state], params=self._params(trial),
+                    score=best_score(trial), epochs=trial.last_step or 0, seconds=0.0,
+                    cause=trial.user_attrs.get("cause"), curve=list(trial.intermediate_values.values()),
+                )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its settings, us among them, to restore from; we restore from the study, and hold a terminal.

@@ -162,3 +162,18 @@ def test_a_trial_that_was_opened_but_not_drawn_is_drawn_later(tmp_path: Path) ->
     assert (first["trial"], second["trial"]) == ("t0000", "t0001")
     assert set(first) == {"trial", *wanted.search.space}
     assert second["train.peak_lr"] == half.params["train.peak_lr"]
+
+
+def test_a_trial_that_only_the_study_knows_comes_into_the_journal(tmp_path: Path) -> None:
+    """The driver can die between telling the two."""
+    wanted = experiment(tmp_path, "untold")
+    study = open_study(tmp_path / "study.log", wanted.search, "max")
+    space = {key: to_distribution(dimension) for key, dimension in wanted.search.space.items()}
+    study.tell(study.ask(space), 0.75)
+    RunFolder.of(wanted).open(wanted)
+    journal = RunFolder.of(wanted).journal
+    for _ in range(2):
+        OptunaBridge(open_study(tmp_path / "study.log", wanted.search, "max"), wanted.search, {}, journal, Silent())
+    told = list(journal.events("trial"))
+    assert [(event["trial"], event["state"], event["score"]) for event in told] == [("t0000", "complete", 0.75)]
+    assert set(told[0]["params"]) == set(wanted.search.space)
