@@ -19,7 +19,7 @@ else:
 def a_step():
     return [torch.ones(4_000_000) for _ in range(2)]
 
-for _ in range(5):
+for _ in range(20):  # the heap takes five to eight to find its size
     a_step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):

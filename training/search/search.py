@@ -32,7 +32,6 @@ from training.search.bridge import (
     past_results,
     to_value,
 )
-from training.search.interrupts import Interrupts
 from training.search.result import SearchResult
 from training.search.trial import TRIAL_KEY, TrialActor
 
@@ -82,7 +81,6 @@ def _run_trials(
 ) -> None:  # fmt: skip
     os.environ.update(QUIET)
     shutil.rmtree(run.trials / "tune", ignore_errors=True)
-    interrupts = Interrupts()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -99,13 +97,11 @@ def _run_trials(
             name="tune",
             storage_path=str(run.trials),
             verbose=0,
-            stop=interrupts,
             failure_config=FailureConfig(max_failures=config.max_failures_per_trial),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),  # see TrialActor
         ),
     )
-    with interrupts.caught():
-        tuner.fit()
+    tuner.fit()
     shutil.rmtree(run.trials / "tune", ignore_errors=True)
 
 
