@@ -31,7 +31,8 @@ def staging_folder(parent: Path, label: str) -> Iterator[Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # its own trouble must not hide why we are here
+        with contextlib.suppress(OSError):  # its own trouble must not hide why we are here
+            discard(folder)  # who is killed amid it has taken the lock away, and leaves what every sweep knows as gone
 
 
 def remove_dead(parent: Path) -> None:
@@ -39,8 +40,11 @@ def remove_dead(parent: Path) -> None:
     with os.scandir(parent) as entries:
         hidden = [Path(entry.path) for entry in entries if entry.name.startswith(".") and entry.is_dir()]
     for folder in hidden:
-        if folder.name.startswith(GONE) or _is_dead(folder):
+        if folder.name.startswith(GONE):
             shutil.rmtree(folder, ignore_errors=True)  # another writer may be at the same
+        elif _is_dead(folder):
+            with contextlib.suppress(OSError):
+                discard(folder)  # renamed first: a sweep killed amid it must not leave a folder that only lost its lock
 
 
 def _is_dead(folder: Path) -> bool:

@@ -17,6 +17,7 @@ import torch
 
 from tests.training.checkpoint.made import made, place, same
 from training.checkpoint.saver import Saver
+from training.checkpoint.staging import UNLOCKED_DEAD_S
 from training.checkpoint.store import CheckpointStore
 
 NUM_KILLS = 10
@@ -52,6 +53,13 @@ def one_kill(folder: Path, first_step: int, after_s: float) -> tuple[int, bool]:
     return int(last), any(folder.rglob(".lock"))
 
 
+def age_unlocked(folder: Path) -> None:
+    """Let a minute pass for folders whose writer died between making and locking them: only age tells those."""
+    for empty in (path for path in folder.rglob(".*.*") if path.is_dir() and not any(path.iterdir())):
+        then_s = time.time() - 2 * UNLOCKED_DEAD_S
+        os.utime(empty, (then_s, then_s))
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)  # a fork has no threads of OpenMP
     random.seed(7)
@@ -68,6 +76,7 @@ def main(folder: Path) -> None:
         assert store.skipped == []
         step = saved.step
         steps.append(step)
+    age_unlocked(folder)
     store = CheckpointStore(str(folder))
     store.write(made(step + 1), place(step + 1))
     store.tidy(keep=2, keep_mb=None)
