@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 
 from training.data.config import DataConfig
 from training.learning_config import EnsembleConfig
-from training.metric_names import METRIC_MODES
 from training.model_config import (
     ConvNetConfig,
     CustomModelConfig,
@@ -25,67 +24,11 @@ from training.model_config import (
 )
 from training.package.serve_config import ServeConfig
 from training.package.shapes import StrictModel
-from training.search.space import Dimension
+from training.search_config import SearchConfig
 from training.task_settings import WORDS, unsuited
 from training.train_config import TrainConfig
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # safe as a folder, in a URL and as a Ray name
-
-
-class AshaConfig(StrictModel):
-    """Asynchronous successive halving: weak trials stop early."""
-
-    grace_epochs: int = Field(default=2, ge=1, description="epochs every trial may train before it is judged")
-    reduction_factor: float = Field(default=3.0, gt=1, description="about 1 in this many trials survives each rung")
-
-
-# Trials are judged by one set of rows, told apart by one set of labels, and cost as much as each other.
-SAME_IN_ALL_TRIALS = (
-    "train.workers", "train.epochs", "train.device", "train.imbalance.threshold", "train.checkpoint",
-    "train.max_failures", "train.hang_timeout_s", "train.parallel", "train.deterministic",
-    "data.source", "data.test", "data.join", "data.target", "data.task", "data.label_separator",
-    "data.sequence_length", "data.split", "data.sample", "data.checks",
-    "data.pii", "data.rename_labels", "data.positive_label",
-)  # fmt: skip
-
-
-class SearchConfig(StrictModel):
-    """What to try, and how long."""
-
-    metric: str | None = Field(
-        default=None,
-        pattern=r"^validation/\w+$",
-        description="score to optimise, validation/<metric>; null: accuracy, or rmse for a "
-        "regression. With two classes, f1, precision, recall, roc_auc and average_precision are of data.positive_label",
-    )
-    trials: int = Field(default=16, ge=1, description="sets of hyperparameters to try")
-    space: dict[str, Dimension] = Field(
-        min_length=1, description="experiment key -> {choice: [...]}, {range: [low, high]}, {log: ...} or {int: ...}"
-    )
-    asha: AshaConfig | None = Field(default=AshaConfig(), description="null trains every trial to the end")
-    startup_trials: int = Field(default=8, ge=1, description="random trials before TPE starts to propose")
-    concurrency: int | None = Field(
-        default=None, ge=1, description="trials at a time; null: as many as the cluster's CPUs hold"
-    )
-    max_failures_per_trial: int = Field(default=3, ge=0, description="lost actors survived by one trial")
-    seed: int = Field(default=0, ge=0, description="seed of the sampler")
-
-    @field_validator("metric")
-    @classmethod
-    def _metric_is_known(cls, metric: str | None) -> str | None:
-        if metric is not None and metric.removeprefix("validation/") not in METRIC_MODES:
-            raise ValueError(f"{metric} is not a score; there are validation/ with {', '.join(METRIC_MODES)}")
-        return metric
-
-    @field_validator("space")
-    @classmethod
-    def _no_key_that_cannot_vary(cls, space: dict[str, Dimension]) -> dict[str, Dimension]:
-        for key in space:
-            if key.split(".")[0] not in ("data", "model", "train"):
-                raise ValueError(f"{key} cannot be searched; keys start with data., model. or train.")
-            if any(f"{key}.".startswith(f"{fixed}.") for fixed in SAME_IN_ALL_TRIALS):
-                raise ValueError(f"{key} cannot be searched: trials would not be comparable")
-        return space
 
 
 class CompressConfig(StrictModel):

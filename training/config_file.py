@@ -1,18 +1,18 @@
 """An experiment file and its overrides to a checked `Experiment`. Neither torch, ray nor pyarrow is loaded here."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from training.config import Experiment
-from training.config_problems import Problem, known_keys, problem_lines, problems_of, unknown_key_text
-from training.config_schema import INDEX, Key, all_keys, matching_key, nearest_key, split_key
+from training.config_problems import Problem, problem_lines, problems_of, unknown_key_text
+from training.config_schema import Key, all_keys, matching_key, split_key
+from training.config_set import set_key, with_values
 from training.errors import ConfigError
-from training.model_config import CustomModelConfig
-from training.search.space import Choice, Dimension, IntRange, LogRange, Range
+from training.search.space_check import space_problems
 from training.yaml_text import dump_yaml, infinite_numbers, parse_yaml
 
 YAML_ENDINGS = (".yaml", ".yml")
@@ -37,15 +37,16 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise ConfigError(f"{path} holds {got}, must be a mapping of keys to values", "start with `name: ...`")
     pairs = [_parse_override(text) for text in overrides]
     for key, value in pairs:
-        _set(raw, key, value)
+        set_key(raw, key, value)
     return _checked(raw, str(path), [key for key, _ in pairs])
 
 
 def apply_overrides(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
-    """The experiment with other values at some keys, checked again. Search trials use it too."""
-    raw = as_written(experiment)
-    for key, value in overrides.items():
-        _set(raw, key, value)
+    """The experiment with other values at some keys, checked again. Search trials use it too.
+
+    A model of another `model.kind` begins from that kind's own defaults.
+    """
+    raw = with_values(as_written(experiment), getattr(experiment.model, "kind", None), overrides)
     return _validate(raw, f"experiment {experiment.name}", list(overrides))
 
 
@@ -98,42 +99,9 @@ def _parse_override(text: str) -> tuple[str, Any]:
     return key.strip(), parse_yaml(value, f"the value of --set {key.strip()}")
 
 
-def _set(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value at a dotted key. What is no mapping on the way, such as `workers: 2`, becomes one."""
-    parts = split_key(key)
-    known = matching_key(parts)
-    is_place = [name == INDEX for name in known.key.split(".")] if known else [False] * len(parts)
-    here: Any = raw
-    for part, next_is_place in zip(parts[:-1], is_place[1:], strict=True):
-        below = _at(here, part)
-        if next_is_place:
-            below = list(below) if isinstance(below, list) else []
-        else:
-            below = dict(below) if isinstance(below, dict) else {}
-        _put(here, part, below)
-        here = below
-    _put(here, parts[-1], value)
-
-
-def _at(here: Any, part: str) -> Any:
-    if isinstance(here, list):
-        return here[int(part)] if int(part) < len(here) else None
-    return here.get(part)
-
-
-def _put(here: Any, part: str, value: Any) -> None:
-    """At a key, or at a place of a list: one of its own, or the next one."""
-    if not isinstance(here, list):
-        here[part] = value
-    elif int(part) < len(here):
-        here[int(part)] = value
-    else:
-        here.append(value)
-
-
 def _checked(raw: dict[str, Any], origin: str, set_keys: Sequence[str]) -> Experiment:
     experiment = _validate(raw, origin, set_keys)
-    if problems := list(_space_problems(experiment)):
+    if problems := space_problems(experiment, as_written(experiment)):
         raise _error(problems, origin, set_keys)
     return experiment
 
@@ -175,50 +143,3 @@ def _error(problems: Sequence[Problem], origin: str, set_keys: Sequence[str] = (
 def _from_set(key: str, set_keys: Sequence[str]) -> str:
     own = any(key == name or key.startswith(f"{name}.") for name in set_keys)
     return " (from --set)" if own else ""
-
-
-def _space_problems(experiment: Experiment) -> Iterator[Problem]:
-    """Keys of the search space that do not exist, and values that they would refuse."""
-    search = experiment.search
-    if search is None:
-        return
-    raw = as_written(experiment) | {"search": None}
-    for key, dimension in search.space.items():
-        where = f"search.space.{key}"
-        if key in ("model.kind", "model.target"):
-            yield Problem(where, "cannot be searched: each kind of model has keys of its own; write one file each")
-        elif not _is_searchable(key, experiment):
-            near = nearest_key(key, [name for name in known_keys() if name.startswith(("data.", "model.", "train."))])
-            yield Problem(where, "is not a key of the experiment" + (f" (nearest: {near})" if near else ""))
-        else:
-            yield from _refused_values(where, key, dimension, raw)
-
-
-def _is_searchable(key: str, experiment: Experiment) -> bool:
-    if key.startswith("model.args."):
-        return isinstance(experiment.model, CustomModelConfig)
-    return matching_key(split_key(key)) is not None
-
-
-def _refused_values(where: str, key: str, dimension: Dimension, raw: dict[str, Any]) -> Iterator[Problem]:
-    for value in _corners(dimension):
-        trial = json.loads(json.dumps(raw))
-        _set(trial, key, value)
-        try:
-            Experiment.model_validate_json(json.dumps(trial), strict=True)
-        except ValidationError as error:
-            for problem in problems_of(error.errors(include_url=False), trial):
-                if isinstance(dimension, Range | LogRange) and problem.text.endswith("a whole number"):
-                    bounds = [int(bound) for bound in _corners(dimension)]
-                    yield Problem(where, f"draws fractions, must be whole numbers: write {{int: {bounds}}}")
-                    return
-                yield Problem(where, f"would try {json.dumps(value)}, but {problem.key} {problem.text}")
-
-
-def _corners(dimension: Dimension) -> list[Any]:
-    """The values of a dimension that the schema is most likely to refuse."""
-    match dimension:
-        case Choice(choice=values):
-            return list(values)
-        case Range(range=bounds) | LogRange(log=bounds) | IntRange(int=bounds):
-            return list(bounds)

@@ -41,7 +41,13 @@ _UNITS = {
     "serve.replicas.min": "replicas",
     "serve.replicas.max": "replicas",
     "search.trials": "trials",
-    "search.concurrency": "trials",
+    "search.concurrency": "slots",
+    "search.folds": "folds",
+    "search.lanes": "trials",
+    "search.memory_mb_per_trial": "MB",
+    "search.usd_per_device_hour": "USD",
+    "search.gpus_per_trial": "GPUs",
+    "search.budget.device_hours": "hours",
     "model.hidden": "units",
     "model.dim": "units",
     "model.width": "channels",
@@ -68,7 +74,7 @@ def all_keys() -> tuple[Key, ...]:
 
 def _walk(model: type[BaseModel], prefix: str, when: str) -> Iterator[Key]:
     for name, field in model.model_fields.items():
-        key = f"{prefix}{name}"
+        key = f"{prefix}{field.alias or name}"
         yield Key(key, type_words(field.annotation), _default_words(field), _unit(key, field), _meaning(field), when)
         if _is_free(field.annotation):
             yield Key(f"{key}.{FREE}", type_words(_plain_args(field.annotation)[1]), "", "", _meaning(field), when)

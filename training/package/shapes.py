@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict
 class StrictModel(BaseModel):
     """A shape people type. An unknown key is a typo, so it is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    # By alias: a key such as `from`, which Python keeps for itself, is stored as it is written.
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), serialize_by_alias=True)
 
 
 class StoredModel(BaseModel):
