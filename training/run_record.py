@@ -15,6 +15,7 @@ from training.metric_names import DEFAULTS, METRIC_MODES, Mode, is_better
 from training.package.manifest import Variant
 
 RunState = Literal["finished", "failed", "unfinished"]
+KINDS = ("choice", "ordered", "range", "log")  # of a searched setting
 
 
 @dataclass(frozen=True)
@@ -85,23 +86,68 @@ class RunRecord:
     @property
     def metric(self) -> str:
         """The score that decides during training, for example "validation/accuracy"."""
-        named = self.last("searched").get("metric") or (self.experiment.get("search") or {}).get("metric")
+        named = self._told_by_search("metric") or (self.experiment.get("search") or {}).get("metric")
         return str(named or f"validation/{DEFAULTS.get(self.task, DEFAULTS['classification'])}")
 
     @property
     def mode(self) -> Mode:
         """Whether a higher or a lower score is better."""
-        return self.last("searched").get("mode") or METRIC_MODES.get(self.metric.removeprefix("validation/"), "max")
+        return self._told_by_search("mode") or METRIC_MODES.get(self.metric.removeprefix("validation/"), "max")
+
+    def _told_by_search(self, key: str) -> Any:
+        return self.last("searched").get(key) or self.last("search").get(key)
+
+    @cached_property
+    def objectives(self) -> tuple[tuple[str, Mode], ...]:
+        """What a search weighs against each other, the score first, each with what is better."""
+        told = self.last("search").get("objectives") or []
+        return tuple((each["name"], each["mode"]) for each in told) or (("score", self.mode),)
+
+    @property
+    def level(self) -> str:
+        """What rungs of the search count: "epochs", "folds" or "seeds"."""
+        return str(self.last("search").get("level") or "epochs")
 
     def kind_of_setting(self, key: str) -> str:
-        """How the search draws it: "choice", "range", "log", "int", or empty where the experiment does not say."""
+        """How the search draws it: "choice", "ordered", "range", "log", "int", or empty where nobody says."""
         space = (self.experiment.get("search") or {}).get("space") or {}
-        return next(iter(space.get(key) or {}), "")
+        drawn = space.get(key) or {}
+        if "int" in drawn:  # asked first: whether it is logarithmic stands beside it under the name of another kind
+            return "log" if drawn.get("log") else "int"
+        return next((kind for kind in KINDS if kind in drawn), "")
+
+    def own_setting(self, key: str) -> Any:
+        """What the experiment itself says for a searched key; None where it says nothing."""
+        value: Any = self.experiment
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    @cached_property
+    def searched(self) -> Event:
+        """How the search ended; empty while it goes on, also where one that had ended is extended."""
+        for event in reversed(self.events):
+            if event.get("event") == "search":
+                return {}
+            if event.get("event") == "searched":
+                return event
+        return {}
+
+    @cached_property
+    def live(self) -> Event:
+        """What the search was doing a moment ago, while it goes on; empty where that is not known."""
+        file = self.folder / "trials" / "live.json"
+        if self.state != "unfinished" or self.searched or not file.exists():
+            return {}
+        try:
+            return mapping_in(file, json.loads)
+        except StorageError:
+            return {}  # of the moment, and written anew each second: half of it must not cost the whole page
 
     @cached_property
     def best_trial(self) -> Event:
         """The search's best, or the best so far while it goes on; empty without one."""
-        if named := self.last("searched").get("best_trial"):
+        if named := self.searched.get("best_trial"):
             return next((trial for trial in self.trials if trial["trial"] == named), {})
         best: Event = {}
         for trial in self.trials:

@@ -40,7 +40,10 @@ def test_a_full_run_shows_all_of_its_parts(tmp_path: Path) -> None:
         "torch 2.13.0",        "data/adult-test.csv", "<b>41 s</b>", "run configs/adult.yaml",
     ):  # fmt: skip
         assert text in page, text
-    assert set(figures_of(page)) == {"objective", "curves", "parallel", "losses", "scores", "variants"}
+    slices = {f"slice{i}" for i in range(4)}
+    assert set(figures_of(page)) == {
+        "objective", "clock", "curves", "parallel", "losses", "scores", "variants"
+    } | slices  # fmt: skip
 
 
 def test_the_page_needs_no_network(tmp_path: Path) -> None:
@@ -52,8 +55,9 @@ def test_the_page_needs_no_network(tmp_path: Path) -> None:
 
 def test_charts_hold_the_runs_numbers(tmp_path: Path) -> None:
     figures = figures_of(page_of(full_run(tmp_path / "adult")))
-    pruned, complete, best = figures["objective"]["data"]
-    assert (len(pruned["x"]), len(complete["x"])) == (16, 21)
+    early, later, complete, best, failed = figures["objective"]["data"]
+    assert (early["name"], later["name"]) == ("stopped after 2 epochs", "stopped after 6 epochs")
+    assert (len(early["x"]) + len(later["x"]), len(complete["x"]), len(failed["x"])) == (16, 21, 3)
     assert best["y"] == sorted(best["y"])
     assert best["y"][-1] == max(complete["y"])
     curves = figures["curves"]["data"]

@@ -1,5 +1,5 @@
 "use strict";
-const figures = JSON.parse(document.getElementById("figures").textContent);
+let figures = JSON.parse(document.getElementById("figures").textContent);
 
 // "@name" stands for the style's --name, so that charts follow light and dark.
 function painted(value) {
@@ -28,22 +28,27 @@ function draw(place) {
   Plotly.react(place, painted(figure.data), painted(layout), { displayModeBar: false, responsive: true });
 }
 
-const places = document.querySelectorAll("[data-chart]");
-places.forEach(draw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => places.forEach(draw));
+function drawAll() {
+  document.querySelectorAll("[data-chart]").forEach(draw);
+}
 
-document.querySelectorAll("table.sortable th").forEach((head, column) => {
-  head.querySelector("button").addEventListener("click", () => {
-    const up = head.getAttribute("aria-sort") !== "ascending";
-    const body = head.closest("table").tBodies[0];
-    const key = (row) => row.cells[column].dataset.key;
-    const order = (a, b) => {
-      if (a === "" || b === "") return (a === "") - (b === ""); // trials without a score stay at the end
-      const numbers = a - b;
-      return (Number.isNaN(numbers) ? a.localeCompare(b, undefined, { numeric: true }) : numbers) * (up ? 1 : -1);
-    };
-    body.append(...[...body.rows].sort((a, b) => order(key(a), key(b))));
-    head.parentElement.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  });
+function sort(head, up) {
+  const column = head.cellIndex;
+  const body = head.closest("table").tBodies[0];
+  const key = (row) => row.cells[column].dataset.key;
+  const order = (a, b) => {
+    if (a === "" || b === "") return (a === "") - (b === ""); // trials without a score stay at the end
+    const numbers = a - b;
+    return (Number.isNaN(numbers) ? a.localeCompare(b, undefined, { numeric: true }) : numbers) * (up ? 1 : -1);
+  };
+  body.append(...[...body.rows].sort((a, b) => order(key(a), key(b))));
+  head.parentElement.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+}
+
+drawAll();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+document.addEventListener("click", (event) => {
+  const head = event.target.closest("table.sortable th");
+  if (head && event.target.closest("button")) sort(head, head.getAttribute("aria-sort") !== "ascending");
 });

@@ -5,7 +5,8 @@ from pathlib import Path
 from training.report import charts, sections, training_charts
 from training.report.data_section import data
 from training.report.folds_section import folds, folds_chart
-from training.report.shell import html_page
+from training.report.search.section import search
+from training.report.shell import Part, html_page, together
 from training.report.training_section import training
 from training.run_folder import write_text
 from training.run_record import RunRecord
@@ -24,24 +25,19 @@ def write_report(run_folder: Path) -> Path:
 
 def render(record: RunRecord) -> str:
     """The whole page."""
-    parts = [
-        sections.header(record),
-        sections.variants(record),
-        sections.search(record),
-        folds(record),
-        training(record),
-        data(record),
-        sections.environment(record),
-    ]
-    body = "".join(parts)
-    figures = {name: draw(record) for name, draw in _CHARTS.items() if f'data-chart="{name}"' in body}
-    return html_page(record.name, body, figures)
+    inside = contents(record)
+    return html_page(record.name, inside.html, inside.figures)
+
+
+def contents(record: RunRecord) -> Part:
+    """What is on the page, without its frame."""
+    top = sections.header(record) + sections.variants(record)
+    rest = folds(record) + training(record) + data(record) + sections.environment(record)
+    figures = {name: draw(record) for name, draw in _CHARTS.items() if f'data-chart="{name}"' in top + rest}
+    return together([Part(top, figures), search(record), Part(rest)])
 
 
 _CHARTS = {
-    "objective": charts.objective,
-    "curves": charts.learning_curves,
-    "parallel": charts.parallel_coordinates,
     "losses": training_charts.fit_losses,
     "scores": training_charts.fit_scores,
     **{name: measured.draw for name, measured in training_charts.MEASURED.items()},

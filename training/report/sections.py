@@ -10,7 +10,7 @@ from training.journal import Event
 from training.package.manifest import Latency, Variant
 from training.redact import without_secrets
 from training.report.shell import chart, tile_row
-from training.report.text import esc, facts, milliseconds, score, setting, size, table
+from training.report.text import esc, facts, milliseconds, score, size, table
 from training.run_record import RunRecord
 
 
@@ -82,68 +82,13 @@ def _time(record: RunRecord) -> str:
     stages = record.seconds_by_stage
     if not stages:
         return ""
-    bars = "".join(f'<i class="{stage}" style="flex-grow:{seconds:.3f}"></i>' for stage, seconds in stages.items())
+    bars = "".join(
+        f'<i class="{stage}" style="flex-grow:{1000 * seconds:.0f}"></i>' for stage, seconds in stages.items()
+    )
     keys = "".join(
         f'<li><i class="{stage}"></i>{stage} <b>{duration(seconds)}</b></li>' for stage, seconds in stages.items()
     )
     return f'<div class="timebar" aria-hidden="true">{bars}</div><ul class="key">{keys}</ul>'
-
-
-def search(record: RunRecord) -> str:
-    """Charts of the search, failures by cause, and the table of trials."""
-    if not record.trials:
-        return ""
-    counts = ", ".join(f"{sum(t['state'] == s for t in record.trials)} {s}" for s in ("complete", "pruned", "failed"))
-    num_scored = sum(trial["score"] is not None for trial in record.trials)
-    charts = chart("objective", "Score of each trial") + chart(
-        "curves", "Learning curves; the best trial in front, pruned ones faint"
-    )
-    if num_scored > 1:
-        charts += chart("parallel", "Settings and score; drag along an axis to filter", wide=True)
-    grid = f'<div class="charts">{charts}</div>'
-    return (
-        f"<section><h2>Search</h2><p class='muted'>{len(record.trials)} trials: {counts}</p>"
-        f"{grid if num_scored else ''}"
-        f"{_failures(record)}{_trials(record)}</section>"
-    )
-
-
-def _failures(record: RunRecord) -> str:
-    groups: dict[str, list[str]] = {}
-    for trial in record.trials:
-        if trial["state"] == "failed":
-            groups.setdefault(trial.get("cause") or "no cause recorded", []).append(trial["trial"])
-    if not groups:
-        return ""
-    rows = [
-        (str(len(names)), esc(cause), esc(", ".join(names[:8]) + (" …" if len(names) > 8 else "")))
-        for cause, names in sorted(groups.items(), key=lambda item: -len(item[1]))
-    ]
-    return f"<h3>Failures by cause</h3>{table(('trials', 'cause', 'which'), rows, classes=('num', 'cause'))}"
-
-
-def _trials(record: RunRecord) -> str:
-    keys = list(dict.fromkeys(key for trial in record.trials for key in trial["params"]))
-    best = record.best_trial.get("trial")
-    rows = []
-    for trial in record.trials:
-        name = f"<b>{esc(trial['trial'])} ★</b>" if trial["trial"] == best else esc(trial["trial"])
-        state = f'<span class="state {esc(trial["state"])}">{esc(trial["state"])}</span>'
-        settings = [
-            (esc(setting(value)), value if isinstance(value, (int, float)) else setting(value))
-            for value in (trial["params"].get(key) for key in keys)
-        ]
-        value = trial["score"]
-        scored = (score(value), "" if value is None else value)
-        rows.append(
-            (
-                (name, trial["trial"]), (state, trial["state"]), scored, *settings,
-                (str(trial["epochs"]), trial["epochs"]), (duration(trial["seconds"]), trial["seconds"]),
-            )
-        )  # fmt: skip
-    heads = ("trial", "state", record.metric, *keys, "epochs", "time")
-    grid = table(heads, rows, sortable=True, classes=("", "", *["num"] * (len(keys) + 3)))
-    return f"<details{' open' if len(rows) <= 40 else ''}><summary>All trials</summary>{grid}</details>"
 
 
 def variants(record: RunRecord) -> str:

@@ -69,3 +69,12 @@ def _cell(cell: Cell, kind: str) -> str:
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
     """A list of names and values; values are HTML already."""
     return "<dl>" + "".join(f"<dt>{esc(name)}</dt><dd>{value}</dd>" for name, value in pairs) + "</dl>"
+
+
+def money(usd: float | None) -> str:
+    """US dollars; small sums with more digits, for a trial may cost less than a cent."""
+    if usd is None or not math.isfinite(usd):
+        return "–"
+    if 0 < usd < 1e-4:
+        return "under $0.0001"
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
