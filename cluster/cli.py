@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cluster.commands import curve, data, drill, endpoint, evaluate, experiment, jobs, machine, reproduce, runs
+from cluster.commands import curve, data, drill, endpoint, evaluate, experiment, jobs, machine, plan, reproduce, runs
 from cluster.console import Console, Level
 from training.package.errors import UserError
 
@@ -43,6 +43,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     experiment.init,
     experiment.check,
     data.data,
+    plan.plan,
     experiment.run,
     experiment.train,
     experiment.tune,

@@ -118,7 +118,7 @@ def reproduce(
     original = Original(RunRecord.read(folder))
     earlier = original.outcome()  # now: without it there is nothing to compare with
     experiment = _settings(original, folder, overrides)
-    code_path = _code_path(original, code_folder, progress)
+    code_path = code_path_of(original, code_folder, progress)
     differences = differences_of(original.provenance, provenance_of(experiment, code_path))
     _tell(progress, differences)
     with working(experiment, progress, "reproduce", code_path) as work:
@@ -171,7 +171,8 @@ def _refuse_other(experiment: Experiment, changed: Experiment) -> None:
         )
 
 
-def _code_path(original: Original, code_folder: Path | None, progress: Progress) -> str:
+def code_path_of(original: Original, code_folder: Path | None, progress: Progress) -> str:
+    """Folder that the run's own modules are imported from."""
     recorded = Path(original.started.get("code_path") or ".")
     if code_folder is not None:
         return str(code_folder.resolve())
@@ -200,5 +201,5 @@ def _found(original: Original) -> SearchResult:
     searched, fit = original.record.last("searched"), original.fit
     mode = METRIC_MODES[original.record.metric.removeprefix("validation/")]
     score = searched.get("best_score", float("-inf") if mode == "max" else float("inf"))
-    counts = [int(searched.get(f"num_{state}", 0)) for state in ("complete", "pruned", "failed")]
-    return SearchResult(fit["trial"], fit["params"], score, *counts)
+    complete, pruned, failed = (int(searched.get(f"num_{state}", 0)) for state in ("complete", "pruned", "failed"))
+    return SearchResult(fit["trial"], fit["params"], score, complete, pruned, failed)

@@ -18,6 +18,7 @@ from serving.app import require_room
 from serving.registry import CHAMPION, Registry, Release
 from training import pipeline
 from training.config import Experiment
+from training.config_file import apply_overrides
 from training.data.changes import files_changed
 from training.errors import ConfigError
 from training.package.manifest import EXPERIMENT_FILE, Manifest
@@ -26,11 +27,24 @@ from training.pipeline import Work
 from training.progress import Progress
 from training.report.page import write_report
 from training.run_folder import RunFolder, to_yaml
+from training.search.extend import trials_wanted
 from training.tracking.mlflow import send_files
 
 
-def tune(experiment: Experiment, progress: Progress, place: Place) -> dict[str, Any]:
-    """Search; returns the best trial and its settings."""
+def tune(experiment: Experiment, progress: Progress, place: Place, more: int | None = None) -> dict[str, Any]:
+    """Search; returns the best trial and its settings.
+
+    Args:
+        experiment: with a search section.
+        progress: told of each trial.
+        place: where to search.
+        more: trials beyond those of a search that has ended.
+    """
+    if experiment.search is not None:
+        trials, note = trials_wanted(RunFolder.of(experiment).refreshed().journal, experiment.search.trials, more)
+        experiment = apply_overrides(experiment, {"search.trials": trials})
+        if note:
+            progress.note(note)
     with place.work(experiment, progress, "tune") as (work, _):
         found = pipeline.tune(work)
         pipeline.finish(work)
@@ -39,6 +53,9 @@ def tune(experiment: Experiment, progress: Progress, place: Place) -> dict[str, 
             "metric": f"validation/{work.metric}",
             "score": found.score,
             "params": found.params,
+            "ended": found.ended,
+            "front": list(found.front),
+            "ledger": found.ledger,
         }
 
 

@@ -165,7 +165,8 @@ def tune(work: Work) -> SearchResult:
         work.progress.note(f"the search is done: {earlier['best_trial']} is best of {_num_trials(earlier)} trials")
         return SearchResult(
             earlier["best_trial"], earlier["params"], earlier["best_score"],
-            earlier["num_complete"], earlier["num_pruned"], earlier["num_failed"],
+            earlier["num_complete"], earlier["num_pruned"], earlier["num_failed"], earlier.get("ended", ""),
+            tuple(earlier.get("front", ())), earlier.get("ledger", {}),
         )  # fmt: skip
     prepared = work.prepared
     work.progress.stage("search", f"{config.trials} trials over {', '.join(config.space)}")
@@ -179,7 +180,8 @@ def tune(work: Work) -> SearchResult:
         "searched", best_trial=found.trial, params=found.params, best_score=found.score,
         metric=f"validation/{work.metric}",
         mode=METRIC_MODES[work.metric], num_complete=found.num_complete, num_pruned=found.num_pruned,
-        num_failed=found.num_failed, seconds=time.time() - began,
+        num_failed=found.num_failed, seconds=time.time() - began, ended=found.ended, front=found.front,
+        ledger=found.ledger,
     )  # fmt: skip
     return found
 
@@ -272,10 +274,15 @@ def _prepared_for(work: Work, experiment: Experiment) -> Prepared:
 
 def _compare(work: Work, found: SearchResult, fitted: FitResult) -> None:
     score = fitted.metrics.get(f"validation/{work.metric}", float("nan"))
-    same = "the same as" if abs(score - found.score) < 1e-6 else "not quite"
-    work.progress.note(
-        f"trained again from {found.trial}: validation/{work.metric} {score:.4f}, {same} the trial's {found.score:.4f}"
-    )
+    config = work.experiment.search
+    if config is not None and config.replicates > 1:
+        work.progress.note(
+            f"one model of {found.trial}'s settings: validation/{work.metric} {score:.4f} (in the search "
+            f"{found.score:.4f}, the mean of {config.replicates} trainings)"
+        )
+        return
+    same = "as in the search" if abs(score - found.score) < 1e-6 else f"not quite the search's {found.score:.4f}"
+    work.progress.note(f"the model is {found.trial}'s: validation/{work.metric} {score:.4f}, {same}")
 
 
 def _package(

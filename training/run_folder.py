@@ -25,7 +25,20 @@ DECIDES_THE_MODEL = ("data", "model", "train", "ensemble", "search")
 DYING_S = 15.0  # a job that was stopped is called so by Ray while its process still ends
 WITHOUT_EFFECT = {
     "train": ("workers", "cpus_per_worker", "device", "max_failures", "checkpoint", "hang_timeout_s"),
-    "search": ("trials", "concurrency", "max_failures_per_trial"),  # more trials extend a search
+    "search": (  # more trials or a larger budget extend a search
+        "trials",
+        "concurrency",
+        "max_failures_per_trial",
+        "fuse",
+        "lanes",
+        "gpus_per_trial",
+        "memory_mb_per_trial",
+        "budget",
+        "usd_per_device_hour",
+        "storage_budget",
+        "keep_best",
+        "points",
+    ),
 }
 
 

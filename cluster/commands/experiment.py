@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.commands.options import (
+    DEFAULT_STORAGE,
     AcceptChangedData,
     Address,
     ConfigArgument,
@@ -97,7 +98,7 @@ def _explained() -> str:
 
 
 def train(
-    config: ConfigArgument,
+    config: Annotated[Path | None, typer.Argument(help="The experiment's YAML file.", show_default=False)] = None,
     overrides: Overrides = None,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate: hold out each of so many folds once, then train on all rows.")
@@ -106,6 +107,9 @@ def train(
     refit: Annotated[
         bool, typer.Option("--refit/--no-refit", help="With --folds: whether a model of all rows follows.")
     ] = True,
+    from_trial: Annotated[
+        str | None, typer.Option("--from", help="RUN/TRIAL: train a search's trial again, in place of a config.")
+    ] = None,
     address: Address = None,
     storage: Storage = None,
     accept_changed_data: AcceptChangedData = False,
@@ -115,6 +119,11 @@ def train(
     """Train once, or with --folds a fold at a time; prints the checkpoint's path, or a table of the folds."""
     if folds is None and (seeds is not None or not refit):
         raise ConfigError("--seeds and --no-refit are for a cross-validation", "add --folds 5, or leave them out")
+    if from_trial is not None:
+        _train_from(from_trial, config, overrides, folds, address, storage, as_json, console_of(talk))
+        return
+    if config is None:
+        raise ConfigError("no config given", "manta train experiment.yaml, or manta train --from RUN/TRIAL")
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import train as training
     from cluster.place import Place
@@ -125,6 +134,20 @@ def train(
         return
     outcome = training.train(experiment, console, place)
     console.data(outcome if as_json else str(outcome["checkpoint"]))
+
+
+def _train_from(
+    trial: str, config: Path | None, overrides: list[str] | None, folds: int | None, address: str | None,
+    storage: str | None, as_json: bool, console: Console,
+) -> None:  # fmt: skip
+    if config is not None or overrides or folds is not None:
+        raise ConfigError(f"--from {trial} brings its own settings", "leave the config, --set and --folds out")
+    from cluster.from_trial import from_trial_text, train_from
+    from cluster.place import Place
+
+    found = train_from(trial, console, Place(address, Path(), console.is_verbose), storage or DEFAULT_STORAGE)
+    console.close()
+    console.data(found.model_dump(mode="json") if as_json else from_trial_text(found))
 
 
 def _cross_validate(
@@ -145,13 +168,16 @@ def _cross_validate(
 def tune(
     config: ConfigArgument,
     overrides: Overrides = None,
+    more: Annotated[
+        int | None, typer.Option(min=1, help="Trials to add to a search that has ended.", show_default=False)
+    ] = None,
     address: Address = None,
     storage: Storage = None,
     accept_changed_data: AcceptChangedData = False,
     as_json: Json = False,
     talk: Talk = None,
 ) -> None:
-    """Search for the best settings, and print them."""
+    """Search for the best settings, and print them; goes on where it stopped, and --more extends it."""
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
     from cluster.place import Place
@@ -160,6 +186,7 @@ def tune(
         experiment,
         console,
         Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
+        more,
     )
     lines = [f"{outcome['metric']}: {outcome['score']:.4f} ({outcome['trial']})"]
     lines += [f"{key}: {value}" for key, value in outcome["params"].items()]

@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -35,8 +36,9 @@ RAY_SETTINGS = {
 
 
 def train_on_workers(
-    config: TrainConfig, request: Request, task: dict[str, Any], recorder: Recorder, progress: Progress
-) -> Report:
+    config: TrainConfig, request: Request, task: dict[str, Any], recorder: Recorder, progress: Progress,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Report:  # fmt: skip
     """Train to the end; gives the monitor's last report.
 
     Args:
@@ -45,6 +47,7 @@ def train_on_workers(
         task: fields of `Task`, but for the monitor.
         recorder: of the run.
         progress: told when it waits for machines.
+        is_wanted: asked several times a second; the workers save and end once it says no.
 
     Raises:
         TrainingFailed: with the root cause, when trying again is over.
@@ -53,7 +56,7 @@ def train_on_workers(
     folder = tempfile.mkdtemp(prefix="manta-ray-train-")
     try:
         trainer = _trainer(config, request, Task(**task, monitor=monitor), monitor, folder)
-        return _Driver(trainer, monitor, recorder, progress, config, request).run()
+        return _Driver(trainer, monitor, recorder, progress, config, request).run(is_wanted)
     finally:
         ray.kill(monitor)
         shutil.rmtree(folder, ignore_errors=True)
@@ -122,11 +125,14 @@ class _Driver:
         self._ended = threading.Event()  # a join that a signal interrupts takes the thread for ended (CPython 3.11)
         self._thread = threading.Thread(target=self._fit, name="ray-train-fit", daemon=True)
 
-    def run(self) -> Report:
+    def run(self, is_wanted: Callable[[], bool]) -> Report:
         """Until the end, or until this process is told to end: then the workers save first."""
         self._thread.start()
         try:
             while not self._ended.is_set():
+                if not is_wanted():
+                    self._end()
+                    return self._look()
                 self._look()
                 self._ended.wait(POLL_S)
         except (KeyboardInterrupt, SystemExit):

@@ -1,6 +1,6 @@
 """What a search came to. Importable without Ray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -14,3 +14,6 @@ class SearchResult:
     num_complete: int
     num_pruned: int
     num_failed: int
+    ended: str = ""  # why, in words
+    front: tuple[str, ...] = ()  # trials that no other one beats in all objectives, where there are several
+    ledger: dict[str, Any] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """A search with real trials: truth in the study, failures kept, lost actors and drivers survived."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -8,16 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from training.config import Experiment
 from training.data.prepare import prepare
 from training.errors import TrainingFailed
 from training.progress import Silent
 from training.run_folder import RunFolder
-from training.search.bridge import OptunaBridge, best_score, open_study, to_distribution
+from training.search.drawing import Space
+from training.search.proposals import Proposals
 from training.search.result import SearchResult
 from training.search.search import search
+from training.search.study import SearchStudy, best_trial, score_of
 
 
 def experiment(storage: Path, name: str, trials: int = 6, space: dict | None = None, **more: object) -> Experiment:
@@ -31,7 +34,8 @@ def experiment(storage: Path, name: str, trials: int = 6, space: dict | None = N
             "search": {
                 "trials": trials,
                 "startup_trials": 3,
-                "asha": {"grace_epochs": 1},
+                "scheduler": {"kind": "asha", "grace": 1},
+                "fuse": False,
                 "space": space or {"train.peak_lr": {"log": [1e-5, 0.1]}, "model.hidden": {"choice": [[4], [8, 8]]}},
             },
         }
@@ -49,7 +53,7 @@ def test_study_and_journal_tell_what_happened(ray_2_cpus: None, tmp_path: Path) 
     wanted = experiment(tmp_path, "truth", trials=8)
     found = run(wanted)
     events = list(RunFolder.of(wanted).journal.events("trial"))
-    study = open_study(RunFolder.of(wanted).trials / "study.log", wanted.search, "max")
+    study = SearchStudy(RunFolder.of(wanted).trials / "study.log", ["max"])
     assert [event["trial"] for event in sorted(events, key=lambda event: event["trial"])] == [
         f"t{i:04d}" for i in range(8)
     ]
@@ -59,15 +63,17 @@ def test_study_and_journal_tell_what_happened(ray_2_cpus: None, tmp_path: Path) 
         assert trial.state == states[event["state"]]
         assert len(event["curve"]) == event["epochs"] == trial.last_step
         assert (event["state"] == "complete") == (event["epochs"] == 9)
+        assert [level for level, _ in event["rungs"]] == [level for level in (1, 3) if level <= event["epochs"]]
+        assert bool(event["stopped"]) == (event["state"] == "pruned")
     assert found.num_pruned > 0, "with a rate of 1e-5 some trial must fall behind"
-    assert found.score == max(best_score(trial) for trial in study.trials)
+    assert found.score == score_of(best_trial(study.study, study.trials))
     assert not (RunFolder.of(wanted).trials / "tune").exists()
 
 
 def test_a_finished_search_does_nothing_and_a_larger_one_adds(ray_2_cpus: None, tmp_path: Path) -> None:
     wanted = experiment(tmp_path, "more", trials=3)
     first = run(wanted)
-    assert run(wanted) == first
+    assert dataclasses.replace(run(wanted), ledger={}) == dataclasses.replace(first, ledger={})
     larger = wanted.model_copy(update={"search": wanted.search.model_copy(update={"trials": 5})})
     found = run(larger)
     assert found.num_complete + found.num_pruned == 5
@@ -151,29 +157,31 @@ def test_a_killed_driver_is_followed_by_one_that_goes_on(tmp_path: Path) -> None
 def test_a_trial_that_was_opened_but_not_drawn_is_drawn_later(tmp_path: Path) -> None:
     """The driver can die between the two."""
     wanted = experiment(tmp_path, "opened")
-    study = open_study(tmp_path / "study.log", wanted.search, "max")
-    study.ask()
-    half = study.ask({"train.peak_lr": to_distribution(wanted.search.space["train.peak_lr"])})
-    journal = RunFolder.of(wanted).journal
-    bridge = OptunaBridge(
-        open_study(tmp_path / "study.log", wanted.search, "max"), wanted.search, {}, journal, Silent()
-    )
-    first, second = bridge.suggest("a"), bridge.suggest("b")
-    assert (first["trial"], second["trial"]) == ("t0000", "t0001")
-    assert set(first) == {"trial", *wanted.search.space}
+    study = SearchStudy(tmp_path / "study.log", ["max"])
+    Proposals(wanted.search, wanted, study, "accuracy", print)
+    study.study.ask()
+    half = study.study.ask()
+    half.suggest_float("train.peak_lr", 1e-5, 0.1, log=True)
+    study.close()
+    again = SearchStudy(tmp_path / "study.log", ["max"])
+    proposals = Proposals(wanted.search, wanted, again, "accuracy", print)
+    first, second = (proposals.drawn(Trial(again.study, trial._trial_id)) for trial in again.trials)
+    assert set(first) == set(second) == set(wanted.search.space)
     assert second["train.peak_lr"] == half.params["train.peak_lr"]
 
 
-def test_a_trial_that_only_the_study_knows_comes_into_the_journal(tmp_path: Path) -> None:
+def test_a_trial_that_only_the_study_knows_comes_into_the_journal(ray_2_cpus: None, tmp_path: Path) -> None:
     """The driver can die between telling the two."""
-    wanted = experiment(tmp_path, "untold")
-    study = open_study(tmp_path / "study.log", wanted.search, "max")
-    space = {key: to_distribution(dimension) for key, dimension in wanted.search.space.items()}
-    study.tell(study.ask(space), 0.75)
-    RunFolder.of(wanted).open(wanted)
-    journal = RunFolder.of(wanted).journal
-    for _ in range(2):
-        OptunaBridge(open_study(tmp_path / "study.log", wanted.search, "max"), wanted.search, {}, journal, Silent())
-    told = list(journal.events("trial"))
-    assert [(event["trial"], event["state"], event["score"]) for event in told] == [("t0000", "complete", 0.75)]
-    assert set(told[0]["params"]) == set(wanted.search.space)
+    wanted = experiment(tmp_path, "untold", trials=2)
+    folder = RunFolder.of(wanted)
+    folder.open(wanted)
+    study = SearchStudy(folder.trials / "study.log", ["max"])
+    Proposals(wanted.search, wanted, study, "accuracy", print)
+    trial = study.study.ask()
+    Space(wanted.search, wanted).draw(trial)
+    study.study.tell(trial, 0.75)
+    study.close()
+    run(wanted)
+    told = list(folder.journal.events("trial"))
+    assert [(event["trial"], event["state"]) for event in told] == [("t0000", "complete"), ("t0001", told[1]["state"])]
+    assert told[0]["score"] == 0.75

@@ -1,0 +1,31 @@
+"""How many trials a search is to have in all: as the file says, or as it was extended to."""
+
+from training.errors import ConfigError
+from training.journal import Journal
+
+
+def trials_wanted(journal: Journal, in_file: int, more: int | None) -> tuple[int, str]:
+    """Trials in all, and a note where that is not what was asked for.
+
+    Args:
+        journal: of the run.
+        in_file: `search.trials`.
+        more: asked for beyond those of a finished search; None: none.
+
+    Raises:
+        ConfigError: there is no search to extend.
+    """
+    earlier = [int(event["trials"]) for event in journal.events("search")]
+    ended = len({event["trial"] for event in journal.events("trial")})
+    aim = max([in_file, *earlier])
+    if more is None:
+        return aim, ""
+    if not earlier:
+        raise ConfigError(
+            f"there is no search in {journal.path.parent} to extend by {more} trials",
+            "run it first: manta tune without --more",
+        )
+    # The same command given again after a crash must not add its trials a second time.
+    if ended < aim and len(earlier) > 1 and aim > earlier[0]:
+        return aim, f"the extension to {aim} trials is not finished ({ended} ended): it goes on"
+    return aim + more, ""

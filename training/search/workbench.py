@@ -1,0 +1,225 @@
+"""What a slot does between two words with the driver: its trials in turn, alone or as lanes of a stack. No Ray here."""
+
+import math
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from training.search.messages import Assignment, Cloning, Heard, Orders, Told
+from training.search.solo import SoloRun
+from training.search.surroundings import Surroundings
+
+TELL_EVERY_S = 1.0
+AHEAD_S = 0.5  # of work that a slot may have before it, so that it need not ask after every short trial
+MAX_AHEAD = 32
+
+
+class Run(Protocol):
+    """One trial, or several that train together."""
+
+    is_alone: bool  # it never holds more than one
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether one of them waits for nothing."""
+
+    def advance(self) -> None:
+        """One more epoch."""
+
+    def heard(self) -> list[Heard]:
+        """What is new since the last time."""
+
+    def go_on(self, trial: str, until: int) -> None:
+        """It was judged, and stays."""
+
+    def clone(self, trial: str, cloning: Cloning) -> None:
+        """Go on from another trial's weights."""
+
+    def end(self, trial: str, *, keep: bool) -> None:
+        """It has ended."""
+
+    def leave(self) -> None:
+        """Save all of them, and make no more steps."""
+
+
+class Stacks(Protocol):
+    """Decides which trials train together."""
+
+    def admit(self, assignment: Assignment, runs: list[Run]) -> Run | None:
+        """The run that has taken it in, a new one or one of these; None where it trains by itself."""
+
+    @property
+    def lanes(self) -> int:
+        """Trials that train together; 1 where none do."""
+
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """What is new to say of it: what about, and a line."""
+
+
+class Workbench:
+    """The trials of one slot."""
+
+    def __init__(
+        self, around: Surroundings, stacks: Stacks | None = None,
+        alone: Callable[[Assignment, Surroundings], Run] = SoloRun,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            around: what all trials have around them.
+            stacks: decides which train together; None: each by itself.
+            alone: what trains one by itself.
+        """
+        self._around, self._stacks, self._alone = around, stacks, alone
+        self.incarnation = uuid.uuid4().hex
+        self._runs: list[Run] = []
+        self._queue: deque[Assignment] = deque()
+        self._orders = Orders()
+        self._trial_s = math.inf  # that a trial takes of this slot
+        self._ended_at: float | None = None
+        self._idle_since = time.perf_counter()
+        self.is_over = False
+
+    def obey(self, orders: Orders) -> None:
+        """Take orders; they have their effect at the next `work`."""
+        self._orders = orders
+        self._around.watched.deadline = orders.deadline
+        for trial, until in orders.go_on.items():
+            self._run_of(trial).go_on(trial, until)
+        for trial, cloning in orders.clone.items():
+            self._run_of(trial).clone(trial, cloning)
+        for trial in orders.stop:
+            self._end(trial, keep=False)
+        for trial in orders.keep:
+            self._end(trial, keep=True)
+        self._queue.extend(orders.start)
+        self.is_over = orders.is_over
+
+    def work(self) -> Told:
+        """Until there is something that the driver must hear."""
+        began = time.perf_counter()
+        waiting_s = began - self._idle_since
+        heard: dict[str, Heard] = {}
+        if not self._runs and not self._queue and not self.is_over:
+            time.sleep(self._orders.wait_s)
+        while not self._must_leave() and (run := self._next()) is not None:
+            self._around.watched.trials = run.trials
+            run.advance()
+            self._around.watched.beats += 1
+            self._hear(run, heard)
+            if self._must_tell(heard, time.perf_counter() - began):
+                break
+        self._around.watched.trials = ()
+        left = self._leave(heard) if self._must_leave() else ""
+        self._idle_since = time.perf_counter()
+        notes = self._stacks.notes() if self._stacks else ()
+        return Told(
+            self.incarnation, heard=tuple(heard.values()), wants=0 if left else self._wants(), waiting_s=waiting_s,
+            notes=notes, left=left,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Finish what is being written."""
+        for run in self._runs:
+            for trial in run.trials:
+                run.end(trial, keep=False)
+        self._runs = []
+
+    def _next(self) -> Run | None:
+        """Whose turn it is: stacks go in a circle; of trials by themselves one is trained to its end."""
+        self._admit()
+        ready = [run for run in self._runs if run.can_advance]
+        if not ready:
+            return None
+        run = ready[0]
+        if not run.is_alone:
+            self._runs.remove(run)
+            self._runs.append(run)
+        return run
+
+    def _admit(self) -> None:
+        """Stackable trials into their stacks; another one when none trains by itself."""
+        left: deque[Assignment] = deque()
+        while self._queue:
+            assignment = self._queue.popleft()
+            run = self._stacked(assignment)
+            if run is None and any(each.is_alone for each in self._runs):
+                left.append(assignment)
+            elif run is None:
+                self._runs.insert(0, self._alone(assignment, self._around))
+        self._queue = left
+
+    def _stacked(self, assignment: Assignment) -> Run | None:
+        if self._stacks is None or assignment.alone:
+            return None
+        run = self._stacks.admit(assignment, self._runs)
+        if run is not None and run not in self._runs:
+            self._runs.append(run)
+        return run
+
+    def _hear(self, run: Run, heard: dict[str, Heard]) -> None:
+        for each in run.heard():
+            heard[each.trial] = _joined(heard[each.trial], each) if each.trial in heard else each
+            if each.state in ("finished", "failed"):
+                self._measure()
+            if each.state in ("failed", "left"):
+                self._end(each.trial, keep=False)
+
+    def _must_tell(self, heard: dict[str, Heard], seconds: float) -> bool:
+        """A verdict is waited for, the work is done, or the driver has heard nothing for a while."""
+        states = {each.state for each in heard.values()}
+        if "judged" in states or seconds >= TELL_EVERY_S:
+            return True
+        has_ended = bool(states & {"finished", "failed"})
+        return has_ended and (not self._queue or seconds >= AHEAD_S)
+
+    def _must_leave(self) -> bool:
+        return self._around.notices.is_raised or self._around.watched.is_over()
+
+    def _leave(self, heard: dict[str, Heard]) -> str:
+        for run in list(self._runs):
+            run.leave()
+            self._hear(run, heard)
+        for assignment in self._queue:
+            heard[assignment.trial] = Heard(assignment.trial, "left", assignment.known)
+        self._queue.clear()
+        self.is_over = True
+        return self._around.notices.reason or "the time is up"
+
+    def _measure(self) -> None:
+        now = time.perf_counter()
+        if self._ended_at is not None:
+            spent = now - self._ended_at
+            self._trial_s = spent if math.isinf(self._trial_s) else 0.7 * self._trial_s + 0.3 * spent
+        self._ended_at = now
+
+    def _wants(self) -> int:
+        """Trials that it could take: as many as keep it busy until the next word."""
+        num_lanes = self._stacks.lanes if self._stacks else 1
+        ahead = 0 if math.isinf(self._trial_s) else min(int(AHEAD_S / max(self._trial_s, 1e-3)), MAX_AHEAD)
+        have = sum(len(run.trials) for run in self._runs) + len(self._queue)
+        return max(max(num_lanes, 1 + ahead) - have, 0)
+
+    def _run_of(self, trial: str) -> Run:
+        return next(run for run in self._runs if trial in run.trials)
+
+    def _end(self, trial: str, *, keep: bool) -> None:
+        run = self._run_of(trial)
+        run.end(trial, keep=keep)
+        if run.is_alone or not run.trials:
+            self._runs.remove(run)
+
+
+def _joined(earlier: Heard, later: Heard) -> Heard:
+    """Two words of one trial as one."""
+    restored = earlier.restored_s if later.restored_s is None else later.restored_s
+    return Heard(
+        later.trial, later.state, later.level, later.values or earlier.values, earlier.curve + later.curve, later.loss,
+        later.parts, later.epochs, earlier.useful_s + later.useful_s, earlier.startup_s + later.startup_s, restored,
+        later.cause, later.lanes, max(earlier.saved_bytes, later.saved_bytes),
+    )  # fmt: skip
