@@ -14,7 +14,8 @@ Place = Callable[[Point], Point]  # a point of the data -> where it is drawn
 
 
 def write_chart(
-    path: Path, title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[Point]], guide: str
+    path: Path, title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[Point]], guide: str,
+    unit: str = "s",
 ) -> None:
     """Write the chart.
 

@@ -1,174 +1,179 @@
-"""Trials an hour: the documented Ray Tune + Train V2 recipe against a search of ours, one after the other.
+"""Trials an hour: a search of ours beside a plain loop and beside Ray's own ways, all in one run.
 
-    python -m benchmarks.search [--trials 12]
+    python -m benchmarks.search [--trials 64] [--rows plain,recipe,function,unfused,fused] [--rounds 3]
 
-Both train the same model on the same rows for the same epochs, two trials at a time, no early stopping. The last
-line is JSON; `vs_documented_recipe` counts everything from the call to the last result, start-up included.
+Digits, an MLP of 64 and 64, 5 epochs a trial, nothing stopped early, rates and dropouts drawn at random, two at a time:
+
+    plain      our training loop in one process on one thread, one trial after the other: no Ray, no search
+    twice      two of them at once: what two cores can do at best
+    recipe     a TorchTrainer inside a Tune function, as Ray's guide on tuning with Train V2 shows
+    function   a Tune function that trains in its own process and reports each epoch
+    unfused    ours, a trial at a time in each of two slots
+    fused      ours as it decides by itself (`search.fuse: auto`): stacked trials in each of two slots
+
+Outside every row: the data is prepared, Ray is up. `total s` is from the call to its return, start-up included;
+`marginal` is seconds a trial from the end of the first trials (as many as train at once) to the end of the last one. Of
+a row that ran fewer trials than asked for, the rest of the total is counted by its marginal rate, and the table says
+so. Short rows are repeated in turns; the medians count, and ratios are taken within a turn.
+
+The last line is JSON. vs_documented_recipe: total of the recipe / ours (fused). efficiency_unfused: trials a second of
+ours, unfused / (of the plain loop x slots). fused_gain: marginal seconds, unfused / fused. driver_mb_per_1000_trials:
+see `benchmarks.search_many`.
 """
 
 import argparse
 import json
 import os
+import statistics
 import tempfile
-import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ray
-import ray.train
-from ray import tune
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
 
-from training.config import Experiment
-from training.config_file import apply_overrides, as_written
+from benchmarks.search_many import grown_mb
+from benchmarks.search_rows import (
+    EPOCHS,
+    SLOTS,
+    Row,
+    function,
+    make_experiment,
+    ours,
+    plain,
+    plain_twice,
+    recipe,
+)
 from training.data.prepare import prepare
-from training.data.prepared import Prepared
-from training.loop import Trainer
-from training.models import ModelInputs, build_model
-from training.progress import Silent, TrialDone
-from training.run_folder import RunFolder
-from training.search.search import search
-from training.session import PlainSession
 
-EPOCHS = 5
-SPACE: dict[str, Any] = {"train.peak_lr": {"log": [1e-3, 1e-2]}, "model.dropout": {"range": [0.0, 0.3]}}
-
-
-class Timed(Silent):
-    """Notes when each trial ended."""
-
-    def __init__(self) -> None:
-        self.ended: list[float] = []
-
-    def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
-        """Note the time."""
-        self.ended.append(time.perf_counter())
-
-
-class TimedCallback(tune.Callback):
-    """The same for the recipe."""
-
-    def __init__(self, ended: list[float]) -> None:
-        self.ended = ended
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note the time."""
-        self.ended.append(time.perf_counter())
+ROWS = ("plain", "twice", "recipe", "function", "unfused", "fused")
+RATE = " rate"  # of a row: a longer search of it, for the marginal rate alone
+Rounds = dict[str, list[Row]]
 
 
 def main() -> None:
-    """Run both and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=12)
-    num_trials = parser.parse_args().trials
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's progress tables, which go to stdout
+    """Run what was asked for, and print the table."""
+    arguments = parsed()
+    wanted = arguments.rows.split(",")
+    if unknown := set(wanted) - set(ROWS):
+        raise SystemExit(f"no rows: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     with tempfile.TemporaryDirectory() as storage:
-        experiment = make_experiment(storage, num_trials)
-        prepared = prepare(experiment.data)
-        ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+        prepared = prepare(make_experiment(storage, 1, "bench", False).data)
+        ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
         try:
-            rows = {
-                "documented recipe": run_recipe(experiment, prepared, num_trials, storage),
-                "ours": run_ours(experiment, prepared),
-            }
+            found = measured(arguments, wanted, runners(arguments, storage, prepared))
+            memory = grown_mb(arguments.memory_trials, "random") if arguments.memory_trials else None
         finally:
             ray.shutdown()
-    report(rows, num_trials)
+    report(found, arguments.trials, memory)
 
 
-def make_experiment(storage: str, num_trials: int) -> Experiment:
-    """An MLP on the bundled digits."""
-    return Experiment.model_validate(
-        {
-            "name": "bench",
-            "storage": storage,
-            "data": {"source": "sklearn:digits", "target": "target"},
-            "model": {"kind": "mlp", "hidden": [64, 64]},
-            "train": {"epochs": EPOCHS, "early_stopping": None},
-            "search": {"trials": num_trials, "concurrency": 2, "asha": None, "space": SPACE},
-        }
-    )
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--rows", default=",".join(ROWS), help="what to run, by commas")
+    parser.add_argument("--rounds", type=int, default=3, help="of the short rows, in turns")
+    parser.add_argument("--recipe-trials", type=int, default=8, help="that are run of the recipe")
+    parser.add_argument("--function-trials", type=int, default=16, help="that are run of the Tune function")
+    parser.add_argument("--fused-trials", type=int, default=1024, help="of the fused search that gives the rate")
+    parser.add_argument("--memory-trials", type=int, default=2000, help="of the search for the memory; 0: none")
+    return parser.parse_args()
 
 
-def run_recipe(experiment: Experiment, prepared: Prepared, num_trials: int, storage: str) -> list[float]:
-    """Seconds to each trial's end of a TorchTrainer inside a Tune function, as Ray's guide on tuning shows."""
-    data = ray.put((prepared.facts, prepared.train, prepared.validation))
+def runners(arguments: argparse.Namespace, storage: str, prepared: Any) -> dict[str, Callable[[int], Row]]:
+    """What runs each row; each takes the round's number."""
 
-    def train_worker(task: dict[str, Any]) -> None:
-        wanted = Experiment.model_validate(task["experiment"])
-        facts, train, validation = ray.get(task["data"])
-        model = build_model(wanted.model, ModelInputs.of(facts.transforms, facts.num_outputs), wanted.train.seed)
-        trainer = Trainer(wanted.train, model, facts, train, validation, PlainSession(), task["metric"])
-        while not trainer.finished:
-            ray.train.report(trainer.train_epoch())
+    def experiment(name: str, num_trials: int, fuse: bool | str) -> Any:
+        return make_experiment(storage, num_trials, name, fuse)
 
-    def train_driver(params: dict[str, Any]) -> None:
-        task = {
-            "experiment": as_written(apply_overrides(experiment, params)),
-            "data": data,
-            "metric": "accuracy",
-        }
-        TorchTrainer(
-            train_worker,
-            train_loop_config=task,
-            torch_config=TorchConfig(backend="gloo"),
-            scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.99}),
-            run_config=RunConfig(
-                name=f"trial-{tune.get_context().get_trial_id()}",
-                storage_path=storage,
-                callbacks=[TuneReportCallback()],
-            ),
-        ).fit()
-
-    ended: list[float] = []
-    began = time.perf_counter()
-    tune.Tuner(
-        tune.with_resources(train_driver, {"cpu": 0.001}),  # the driver waits; both cores are for workers
-        param_space={"train.peak_lr": tune.loguniform(1e-3, 1e-2), "model.dropout": tune.uniform(0.0, 0.3)},
-        tune_config=tune.TuneConfig(
-            num_samples=num_trials, max_concurrent_trials=2, metric="validation/accuracy", mode="max"
-        ),
-        run_config=tune.RunConfig(storage_path=storage, name="recipe", verbose=0, callbacks=[TimedCallback(ended)]),
-    ).fit()
-    return [moment - began for moment in ended]
+    base, trials = experiment("bench", arguments.trials, False), arguments.trials
+    long = max(arguments.fused_trials, trials)
+    return {
+        "plain": lambda _: plain(base, prepared, trials),
+        "twice": lambda _: plain_twice(base, prepared, trials),
+        "recipe": lambda _: recipe(base, prepared, min(arguments.recipe_trials, trials), storage),
+        "function": lambda _: function(base, prepared, min(arguments.function_trials, trials), storage),
+        "unfused": lambda i: ours(experiment(f"unfused-{i}", trials, False), prepared),
+        "fused": lambda i: ours(experiment(f"fused-{i}", trials, "auto"), prepared),
+        "fused" + RATE: lambda i: ours(experiment(f"long-{i}", long, "auto"), prepared),
+    }
 
 
-def run_ours(experiment: Experiment, prepared: Prepared) -> list[float]:
-    """Seconds to each trial's end."""
-    run = RunFolder.of(experiment)
-    run.open(experiment)
-    timed = Timed()
-    began = time.perf_counter()
-    search(experiment, prepared, run, metric="accuracy", progress=timed, code_path="")
-    return [moment - began for moment in timed.ended]
+def measured(
+    arguments: argparse.Namespace, wanted: Sequence[str], run: Mapping[str, Callable[[int], Row]]
+) -> Rounds:
+    """All rows: the long ones once, the others in turns."""
+    found: Rounds = {}
+    short = [name for name in run if name.removesuffix(RATE) in wanted and name not in ("recipe", "function")]
+    once = [name for name in ("recipe", "function") if name in wanted]
+    turns = [*once, *(short * arguments.rounds)]
+    for name in turns:
+        row = run[name](len(found.get(name, [])))
+        found.setdefault(name, []).append(row)
+        print(f"  {name}: {len(row.ended)} trials in {row.total_s:.1f} s, then {row.marginal_s:.4f} s each", flush=True)
+    return found
 
 
-def report(rows: dict[str, list[float]], num_trials: int) -> None:
+def report(found: Rounds, num_trials: int, memory: float | None) -> None:
     """The table, then one JSON line."""
-    print(f"{num_trials} trials of {EPOCHS} epochs, digits MLP, two at a time, {os.cpu_count()} cores")
-    print(f"{'':20} {'total s':>9} {'s/trial':>9} {'marginal s/trial':>17}")
-    for name, ended in rows.items():
-        if len(ended) != num_trials:
-            raise RuntimeError(f"{name} finished {len(ended)} of {num_trials} trials")
-        print(f"{name:20} {ended[-1]:9.1f} {ended[-1] / num_trials:9.2f} {marginal(ended):17.2f}")
-    theirs, ours = rows.values()
-    print(
-        json.dumps(
-            {
-                "vs_documented_recipe": round(theirs[-1] / ours[-1], 1),
-                "vs_documented_recipe_marginal": round(marginal(theirs) / marginal(ours), 1),
-                "trials": num_trials,
-                "ours_s_per_trial": round(ours[-1] / num_trials, 3),
-                "recipe_s_per_trial": round(theirs[-1] / num_trials, 3),
-            }
-        )
-    )
+    print(f"\n{num_trials} trials of {EPOCHS} epochs, digits MLP, two at a time, {os.cpu_count()} cores")
+    print(f"{'':10} {'total s':>9} {'trials/h':>9} {'marginal s':>11}")
+    for name in [name for name in found if not name.endswith(RATE)]:
+        total, ran = total_of(found, name, num_trials), len(found[name][0].ended)
+        told = f"   {ran} were run, the others counted" if name in ("recipe", "function") and ran < num_trials else ""
+        if name == "twice":
+            print(f"{name:10} {'':>9} {'':>9} {marginal_of(found, name):11.4f}")
+            continue
+        print(f"{name:10} {total:9.1f} {num_trials / total * 3600:9.0f} {marginal_of(found, name):11.4f}{told}")
+    print(json.dumps(figures(found, num_trials, memory)))
 
 
-def marginal(ended: list[float]) -> float:
-    """Seconds a trial once the first two are done, so without start-up."""
-    return (ended[-1] - ended[1]) / (len(ended) - 2)
+def total_of(found: Rounds, name: str, num_trials: int) -> float:
+    """Seconds for all trials, the median of the turns."""
+    return statistics.median(row.total_of(num_trials) if len(row.ended) < num_trials else row.total_s
+                             for row in found[name])
+
+
+def marginal_of(found: Rounds, name: str) -> float:
+    """Seconds a trial, the median of the turns."""
+    return statistics.median(row.marginal_s for row in found.get(name + RATE, found[name]))
+
+
+def figures(found: Rounds, num_trials: int, memory: float | None) -> dict[str, Any]:
+    """Ratios and absolute numbers; None where a row was not run."""
+    total = {name: total_of(found, name, num_trials) for name in found if not name.endswith(RATE)}
+    marginal = {name: marginal_of(found, name) for name in total}
+    vs = partial(_ratio, found)
+    best = "fused" if "fused" in found else "unfused"
+    recipe_row = found.get("recipe")
+    return {
+        "vs_documented_recipe": _over(total, "recipe", best),
+        "vs_documented_recipe_marginal": _over(marginal, "recipe", best),
+        "vs_documented_recipe_unfused": _over(total, "recipe", "unfused"),
+        "vs_function": _over(total, "function", best),
+        "recipe_trials_run": len(recipe_row[0].ended) if recipe_row else None,
+        "recipe_total_is_extrapolated": bool(recipe_row and len(recipe_row[0].ended) < num_trials),
+        "efficiency_unfused": vs("plain", "unfused", 1 / SLOTS),
+        "efficiency_unfused_vs_twice": vs("twice", "unfused", 1.0),
+        "fused_gain": vs("unfused", "fused", 1.0),
+        "driver_mb_per_1000_trials": memory,
+        "trials": num_trials,
+        "total_s": {name: round(seconds, 2) for name, seconds in total.items() if name != "twice"},
+        "trials_per_hour": {n: round(num_trials / s * 3600) for n, s in total.items() if n != "twice"},
+        "marginal_s": {name: round(seconds, 5) for name, seconds in marginal.items()},
+    }
+
+
+def _over(seconds: Mapping[str, float], slow: str, quick: str) -> float | None:
+    return round(seconds[slow] / seconds[quick], 1) if slow in seconds and quick in seconds else None
+
+
+def _ratio(found: Rounds, slow: str, quick: str, factor: float) -> float | None:
+    """Marginal seconds of one over those of the other, turn by turn; the median."""
+    pairs = zip(found.get(slow + RATE, found.get(slow, [])), found.get(quick + RATE, found.get(quick, [])), strict=False)
+    ratios = [one.marginal_s / other.marginal_s * factor for one, other in pairs]
+    return round(statistics.median(ratios), 3) if ratios else None
 
 
 if __name__ == "__main__":

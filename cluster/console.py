@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -17,6 +17,7 @@ from training.package.errors import UserError
 from training.progress import Live, TrialDone
 
 MAX_EPOCH_LINES = 25  # of a training without a terminal; a job's log is read by people
+MOST_TRIAL_LINES = 100  # of a search
 LIVE_LINE_S = 30.0  # without a terminal: between lines of a long epoch, and more seldom in a training of hours
 LOG_WIDTH = 100
 NAME_WIDTH = 9
@@ -135,10 +136,14 @@ class Console:
         left = self._counted.left(num_done, num_trials)
         score = "-" if done.score is None else f"{done.score:.4f}"
         best = "-" if best_score is None else f"{best_score:.4f}"
-        params = " ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in done.params.items())
+        params = " ".join(f"{name}={_short(done.params[key])}" for key, name in short_names(done.params).items())
         state = done.cause or f"after {done.epochs} epochs" if done.state == "failed" else f"{done.epochs} epochs"
         line = f"trial {done.trial} {done.state:<8} {score:>7}  best {best}  {num_done}/{num_trials}  {left}"
-        self._advance(num_done, num_trials, f"{line}  [{state}; {params}]", is_shown=True)
+        # Of a large search a log holds some hundred lines: an even share, what is new, and what went wrong.
+        is_even = num_done % -(-num_trials // MOST_TRIAL_LINES) == 0
+        is_new = done.score is not None and done.score == best_score
+        is_shown = is_even or is_new or done.state == "failed" or num_done == num_trials
+        self._advance(num_done, num_trials, f"{line}  [{state}; {params}]", is_shown=is_shown)
 
     def step(self, done: float, total: float, text: str) -> None:
         """A piece of a stage ended."""
@@ -206,6 +211,18 @@ def table_lines(rows: list[list[str]]) -> list[str]:
     """Rows with their columns aligned; the first row is the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Each key's last part, with as many parts before it as tell it from the others."""
+    known = list(keys)
+    names = {}
+    for key in known:
+        parts = key.split(".")
+        tails = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        alone = (tail for tail in tails if sum(f".{other}".endswith(f".{tail}") for other in known) == 1)
+        names[key] = next(alone, key)
+    return names
 
 
 def _short(value: Any) -> str:

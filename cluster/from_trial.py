@@ -92,7 +92,7 @@ def train_from(text: str, progress: Progress, place: Place, storage: str) -> Fro
     """
     found = find_trial(text, storage)
     experiment = found.settings
-    code_path = code_path_of(found.original, None, progress)
+    code_path = code_path_of(found.original.record.last("started"), None, progress)
     searched = found.original.record.last("search")
     with working(experiment, progress, "train", code_path) as work:
         _require_same_data(work, found)
@@ -139,9 +139,12 @@ def _replicates(work: Work, found: Found) -> list[float]:
     )  # fmt: skip
     wanted = len(found.event["replicates"])
     run = SoloRun(Assignment(found.event["trial"], {}, until=wanted), around)
+    told = 0
     while run.can_advance:
         run.advance()
-        work.progress.step(run.level, wanted, f"{run.level} of {wanted} trainings")
+        if run.level > told:
+            told = run.level
+            work.progress.step(told, wanted, f"{told} of {wanted} trainings")
     heard = run.heard()[-1]
     run.close()
     if heard.cause:

@@ -118,7 +118,7 @@ def reproduce(
     original = Original(RunRecord.read(folder))
     earlier = original.outcome()  # now: without it there is nothing to compare with
     experiment = _settings(original, folder, overrides)
-    code_path = code_path_of(original, code_folder, progress)
+    code_path = code_path_of(original.started, code_folder, progress)
     differences = differences_of(original.provenance, provenance_of(experiment, code_path))
     _tell(progress, differences)
     with working(experiment, progress, "reproduce", code_path) as work:
@@ -171,9 +171,9 @@ def _refuse_other(experiment: Experiment, changed: Experiment) -> None:
         )
 
 
-def code_path_of(original: Original, code_folder: Path | None, progress: Progress) -> str:
+def code_path_of(started: Mapping[str, Any], code_folder: Path | None, progress: Progress) -> str:
     """Folder that the run's own modules are imported from."""
-    recorded = Path(original.started.get("code_path") or ".")
+    recorded = Path(started.get("code_path") or ".")
     if code_folder is not None:
         return str(code_folder.resolve())
     if not recorded.is_dir():

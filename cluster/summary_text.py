@@ -4,6 +4,7 @@ from cluster.console import duration, table_lines
 from training.journal import Event
 from training.package.manifest import Variant
 from training.run_record import RunRecord
+from training.search.ledger import Totals, ledger_text
 from training.summary import FoldsSummary, summarise
 
 MANY_ROWS = "32"  # the batch size shown beside 1
@@ -25,6 +26,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("run", f"{record.name}: {record.state}, {duration(record.seconds)}" + (f" ({stages})" if stages else "")),
         ("data", _data(record.last("data"))),
         ("search", _search(record.last("searched"))),
+        ("spent", spent_text(record)),
         ("training", _fit(record.last("fit"))),
         ("folds", folds_summary(summarise(record.folder).cross_validation, absent="")),
         ("score", f"{packaged['metric']} {packaged['score']:.4f}" if packaged else ""),
@@ -57,7 +59,17 @@ def _search(event: Event) -> str:
         return ""
     counts = [(event["num_complete"], "complete"), (event["num_pruned"], "pruned"), (event["num_failed"], "failed")]
     trials = ", ".join(f"{count} {state}" for count, state in counts if count)
-    return f"{event['best_trial']} is best, {event['metric']} {event['best_score']:.4f} ({trials})"
+    early = f"; {ended}" if (ended := event.get("ended", "")) and not ended.startswith("all ") else ""
+    return f"{event['best_trial']} is best, {event['metric']} {event['best_score']:.4f} ({trials}{early})"
+
+
+def spent_text(record: RunRecord) -> str:
+    """What the search took of the devices; empty where there was none."""
+    ledger, began = record.last("searched").get("ledger"), record.last("search")
+    if not ledger:
+        return ""
+    device = "GPU" if began.get("gpus_per_slot") else "CPU"
+    return ledger_text(Totals.of(ledger), began.get("usd_per_device_hour"), device)
 
 
 def _fit(event: Event) -> str:

@@ -190,6 +190,9 @@ def tune(
     )
     lines = [f"{outcome['metric']}: {outcome['score']:.4f} ({outcome['trial']})"]
     lines += [f"{key}: {value}" for key, value in outcome["params"].items()]
+    if len(outcome["front"]) > 1:
+        lines.append(f"on the Pareto front: {', '.join(outcome['front'])}")
+    lines += [f"ended: {outcome['ended']}"] if outcome["ended"] else []
     console.data(outcome if as_json else "\n".join(lines))
 
 

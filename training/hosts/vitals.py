@@ -91,6 +91,15 @@ def memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB  # bytes on macOS, the one without /proc
 
 
+def process_age_s() -> float:
+    """Since this process was started; 0 where the system does not say."""
+    stat, uptime = Path("/proc/self/stat"), Path("/proc/uptime")
+    if not (stat.exists() and uptime.exists()):
+        return 0.0
+    started_ticks = int(stat.read_text().rpartition(")")[2].split()[19])  # the name before it may hold anything
+    return max(0.0, float(uptime.read_text().split()[0]) - started_ticks / os.sysconf("SC_CLK_TCK"))
+
+
 def gpu_memory_mb() -> float | None:
     """Held by torch on the current GPU; None without one."""
     if not torch.cuda.is_initialized():

@@ -205,13 +205,13 @@ class Conductor:
             if slot.incarnation:
                 self._process_died(slot)
             slot.handle, slot.incarnation, slot.node = told.handle, told.incarnation, told.node
-            self._spending.slot_started(slot.name)
+            self._spending.slot_started(slot.name, told.startup_s)
         for about, note in told.notes:
             if about not in self._said:
                 self._said.add(about)
                 self._record.note(note)
                 self._progress.note(note)
-        self._spending.waited(told.waiting_s)
+        self._spending.told(told)
         go_on: dict[str, int] = {}
         stop: list[str] = []
         keep: list[str] = []

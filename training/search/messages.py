@@ -83,6 +83,7 @@ class Told:
     heard: tuple[Heard, ...] = ()
     wants: int = 0  # trials that it could take
     waiting_s: float = 0.0  # idle since the last time
+    startup_s: float = 0.0  # of the process, and measuring what trains together, since the last time
     notes: tuple[tuple[str, str], ...] = ()  # what it is about, and a line for the person: the first slot's is said
     left: str = ""  # why this slot leaves its machine
     node: str = ""

@@ -21,7 +21,7 @@ from training.alone import as_cause
 from training.config import Experiment
 from training.hosts import machines
 from training.hosts.root_cause import short_path
-from training.hosts.vitals import memory_mb
+from training.hosts.vitals import memory_mb, process_age_s
 from training.search.messages import Assignment, Orders, Told
 from training.search.solo import SoloRun
 from training.search.stacking import Stacking
@@ -72,7 +72,7 @@ class Slot(tune.Trainable):
         if not self._is_known:
             self._is_known = True
             me: Any = ray.get_runtime_context().current_actor
-            told = Told(self._bench.incarnation, handle=me, wants=1, node=self._node)
+            told = Told(self._bench.incarnation, handle=me, wants=1, node=self._node, startup_s=process_age_s())
             return {TOLD: told, "done": False}
         try:
             told = self._bench.work()

@@ -10,7 +10,7 @@ from training.journal import Journal
 from training.metric_names import Mode, is_better
 from training.search.budget import End, Refit, Spend, Standing, decide, since_best, too_small
 from training.search.ledger import Ledger, totals_before
-from training.search.messages import Heard
+from training.search.messages import Heard, Told
 from training.search_config import SearchConfig
 
 WRITE_EVERY_S = 30.0  # a killed driver's books are at most a second behind in live.json, and this much without it
@@ -45,17 +45,17 @@ class Spending:
         self._longest_s = max((float(event.get("seconds") or 0.0) for event in ended), default=0.0)
         self._written_at = clock()
 
-    def slot_started(self, slot: str) -> None:
-        """It holds its devices."""
-        self._ledger.slot_started(slot, self._num_devices, self._clock())
+    def slot_started(self, slot: str, age_s: float) -> None:
+        """It holds its devices since so long."""
+        self._ledger.slot_started(slot, self._num_devices, self._clock() - age_s)
 
     def slot_ended(self, slot: str) -> None:
         """It gave them back."""
         self._ledger.slot_ended(slot, self._clock())
 
-    def waited(self, seconds: float) -> None:
-        """A slot had nothing to do."""
-        self._ledger.spent(self._num_devices, waiting_s=seconds)
+    def told(self, told: Told) -> None:
+        """What a slot's own time went into, beside its trials'."""
+        self._ledger.spent(self._num_devices, waiting_s=told.waiting_s, startup_s=told.startup_s)
 
     def heard(self, heard: Heard, recomputed_s: float) -> None:
         """What a trial took, and what of it was lost."""

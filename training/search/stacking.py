@@ -190,11 +190,11 @@ class StackRun:
 
     def _save(self, name: str, *, wait: bool) -> None:
         lane = self._lanes[name]
-        checkpoint = {**self._stack.checkpoint(name), USEFUL_S: lane.useful_s}
-        place = Place(int(checkpoint["epoch"]), int(checkpoint["samples"]), int(checkpoint["step"]))
         try:
+            checkpoint = {**self._stack.checkpoint(name), USEFUL_S: lane.useful_s}
+            place = Place(int(checkpoint["epoch"]), int(checkpoint["samples"]), int(checkpoint["step"]))
             lane.keeper.save(checkpoint, place, wait=wait)
-        except StorageError as error:
+        except (StorageError, TrainingFailed) as error:  # of one that has diverged, its neighbours go on
             lane.cause = as_cause(error)
 
     def _state(self, name: str) -> HeardState:

@@ -83,6 +83,7 @@ class Workbench:
         self._trial_s = math.inf  # that a trial takes of this slot
         self._ended_at: float | None = None
         self._idle_since = time.perf_counter()
+        self._admitting_s = 0.0  # since the last word, finding out which trials go together
         self.is_over = False
 
     def obey(self, orders: Orders) -> None:
@@ -104,6 +105,7 @@ class Workbench:
         """Until there is something that the driver must hear."""
         began = time.perf_counter()
         waiting_s = began - self._idle_since
+        self._admitting_s = 0.0
         heard: dict[str, Heard] = {}
         if not self._runs and not self._queue and not self.is_over:
             time.sleep(self._orders.wait_s)
@@ -120,7 +122,7 @@ class Workbench:
         notes = self._stacks.notes() if self._stacks else ()
         return Told(
             self.incarnation, heard=tuple(heard.values()), wants=0 if left else self._wants(), waiting_s=waiting_s,
-            notes=notes, left=left,
+            startup_s=self._admitting_s, notes=notes, left=left,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -144,6 +146,7 @@ class Workbench:
 
     def _admit(self) -> None:
         """Stackable trials into their stacks; another one when none trains by itself."""
+        began = time.perf_counter()
         left: deque[Assignment] = deque()
         while self._queue:
             assignment = self._queue.popleft()
@@ -153,6 +156,7 @@ class Workbench:
             elif run is None:
                 self._runs.insert(0, self._alone(assignment, self._around))
         self._queue = left
+        self._admitting_s += time.perf_counter() - began
 
     def _stacked(self, assignment: Assignment) -> Run | None:
         if self._stacks is None or assignment.alone:

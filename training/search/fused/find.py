@@ -202,7 +202,8 @@ class _Measure:
         num_flat, reason, began = 0, most_because, time.perf_counter()
         for count in sorted({*(count for count in COUNTS if count < most), most}):
             before = max(self._speedups.values(), default=0.0)
-            self._speedups[count] = speedup = self._speedup_of(count)
+            # More than there are lanes is what a busy machine makes of it.
+            self._speedups[count] = speedup = min(self._speedup_of(count), float(count))
             num_flat = num_flat + 1 if speedup < FLAT * before else 0
             if num_flat == 2:  # one alone may be chance
                 reason = f"{count} bring {speedup / before:.2f} times what fewer do"
