@@ -15,8 +15,8 @@ Place = Callable[[Point], Point]  # a point of the data -> where it is drawn
 
 def write_chart(
     path: Path, title: str, x_label: str, y_label: str, lines: Mapping[str, Sequence[Point]], guide: str,
-    unit: str = "s",
-) -> None:
+    unit: str | None = "s",
+) -> None:  # fmt: skip
     """Write the chart.
 
     Args:
@@ -25,7 +25,8 @@ def write_chart(
         x_label: below it.
         y_label: beside it.
         lines: name -> points, all above 0.
-        guide: name of a dashed line of slope 1 through the first point of the first line.
+        guide: name of a dashed line of slope 1 through the first point of the first line; empty: none.
+        unit: of the numbers at the points; None: points and numbers are left out.
     """
     xs = [x for points in lines.values() for x, _ in points]
     ys = [y for points in lines.values() for _, y in points]
@@ -46,14 +47,17 @@ def write_chart(
         f'<g transform="rotate(-90)">{_text(-(TOP + HEIGHT - BOTTOM) / 2, 18, y_label)}</g>',
         *_grid(axis_x, axis_y, place),
     ]
-    guided = [place(point) for point in _guide(next(iter(lines.values()))[0], axis_x, axis_y)]
-    parts.append(_stroke(guided, INK, 'stroke-dasharray="3 5"'))
+    names: dict[str, float] = {}
+    if guide:
+        guided = [place(point) for point in _guide(next(iter(lines.values()))[0], axis_x, axis_y)]
+        parts.append(_stroke(guided, INK, 'stroke-dasharray="3 5"'))
+        names[guide] = guided[-1][1]
     highest = max(points[-1][1] for points in lines.values())
     for colour, points in zip(COLOURS, lines.values(), strict=False):
         below = -10 if points[-1][1] == highest else 20  # neighbours would write over each other
-        parts += _line([place(point) for point in points], [y for _, y in points], colour, below)
+        parts += _line([place(point) for point in points], [y for _, y in points], colour, below, unit)
     ends = {name: place(points[-1])[1] for name, points in lines.items()}
-    parts += _names(ends | {guide: guided[-1][1]}, dict(zip(ends, COLOURS, strict=False)))
+    parts += _names(ends | names, dict(zip(ends, COLOURS, strict=False)))
     path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")
 
 
@@ -83,11 +87,13 @@ def _guide(start: Point, axis_x: Point, axis_y: Point) -> list[Point]:
     return [start, (start[0] * reach, start[1] * reach)]
 
 
-def _line(places: list[Point], values: list[float], colour: str, below: int) -> list[str]:
+def _line(places: list[Point], values: list[float], colour: str, below: int, unit: str | None) -> list[str]:
     parts = [_stroke(places, colour, 'stroke-width="2.5" stroke-linejoin="round"')]
+    if unit is None:
+        return parts
     for (x, y), value in zip(places, values, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-        parts.append(_text(x, y + below, f"{value:.2g} s" if value < 10 else f"{value:.0f} s", colour=colour))
+        parts.append(_text(x, y + below, f"{value:.2g} {unit}" if value < 10 else f"{value:.0f} {unit}", colour=colour))
     return parts
 
 

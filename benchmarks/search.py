@@ -100,9 +100,7 @@ def runners(arguments: argparse.Namespace, storage: str, prepared: Any) -> dict[
     }
 
 
-def measured(
-    arguments: argparse.Namespace, wanted: Sequence[str], run: Mapping[str, Callable[[int], Row]]
-) -> Rounds:
+def measured(arguments: argparse.Namespace, wanted: Sequence[str], run: Mapping[str, Callable[[int], Row]]) -> Rounds:
     """All rows: the long ones once, the others in turns."""
     found: Rounds = {}
     short = [name for name in run if name.removesuffix(RATE) in wanted and name not in ("recipe", "function")]
@@ -131,8 +129,9 @@ def report(found: Rounds, num_trials: int, memory: float | None) -> None:
 
 def total_of(found: Rounds, name: str, num_trials: int) -> float:
     """Seconds for all trials, the median of the turns."""
-    return statistics.median(row.total_of(num_trials) if len(row.ended) < num_trials else row.total_s
-                             for row in found[name])
+    return statistics.median(
+        row.total_of(num_trials) if len(row.ended) < num_trials else row.total_s for row in found[name]
+    )
 
 
 def marginal_of(found: Rounds, name: str) -> float:
@@ -171,7 +170,9 @@ def _over(seconds: Mapping[str, float], slow: str, quick: str) -> float | None:
 
 def _ratio(found: Rounds, slow: str, quick: str, factor: float) -> float | None:
     """Marginal seconds of one over those of the other, turn by turn; the median."""
-    pairs = zip(found.get(slow + RATE, found.get(slow, [])), found.get(quick + RATE, found.get(quick, [])), strict=False)
+    pairs = zip(
+        found.get(slow + RATE, found.get(slow, [])), found.get(quick + RATE, found.get(quick, [])), strict=False
+    )
     ratios = [one.marginal_s / other.marginal_s * factor for one, other in pairs]
     return round(statistics.median(ratios), 3) if ratios else None
 

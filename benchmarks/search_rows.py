@@ -43,7 +43,7 @@ class Row:
 
     ended: list[float]  # seconds to the end of each trial, rising
     total_s: float  # to the end of the call
-    first: int  # trials that train at the same time, so the first of them hold the start-up
+    first: int  # trials whose ends still hold the start-up of a process
 
     @property
     def marginal_s(self) -> float:
@@ -231,7 +231,15 @@ def ours(experiment: Experiment, prepared: Prepared) -> Row:
     began = time.perf_counter()
     search(experiment, prepared, run, metric=METRIC, progress=timed, code_path="")
     total_s = time.perf_counter() - began
-    lanes: dict[str, int] = {}
-    for event in run.journal.events("trial"):
-        lanes.setdefault(event["slot"], event["lanes"])
-    return Row([moment - began for moment in timed.ended], total_s, sum(lanes.values()))
+    return Row([moment - began for moment in timed.ended], total_s, _first_of_each_slot(run))
+
+
+def _first_of_each_slot(run: RunFolder) -> int:
+    """Trials that had ended when the last slot to start had ended its first ones, by itself or stacked."""
+    ended: dict[str, int] = {}
+    last = 0
+    for number, event in enumerate(run.journal.events("trial"), 1):
+        ended[event["slot"]] = ended.get(event["slot"], 0) + 1
+        if ended[event["slot"]] <= event["lanes"]:
+            last = number
+    return last

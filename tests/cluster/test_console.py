@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.console import Console, Level, duration
+from cluster.console import Console, Level, duration, short_names
 from cluster.training_text import Pace, Part, TrainingText, amount, fitted, rough
 from training.package.errors import UserError
 from training.progress import Live, TrialDone
@@ -190,6 +190,30 @@ def test_a_trial_says_its_score_the_best_and_its_settings(capsys: pytest.Capture
     said = capsys.readouterr().err
     for part in ("t0003 failed", "best 0.9123", "3/12", "peak_lr=0.00312", "hidden=[8,8]", "CUDA [oom]"):
         assert part in said
+
+
+def test_settings_whose_names_end_alike_are_told_apart() -> None:
+    keys = ["model.kind", "train.optimizer.kind", "train.peak_lr", "kind"]
+    assert short_names(keys) == {
+        "model.kind": "model.kind",
+        "train.optimizer.kind": "optimizer.kind",
+        "train.peak_lr": "peak_lr",
+        "kind": "kind",
+    }  # fmt: skip
+
+
+def test_a_large_search_leaves_some_hundred_lines_and_every_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    for i in range(1, 5001):
+        state = "failed" if i in (7, 4444) else "complete"
+        done = TrialDone(
+            f"t{i:04d}", state, {"train.peak_lr": 0.1}, 0.5, 3, 0.1, "it broke" if state == "failed" else None
+        )
+        console.trial(done, i, 5000, 0.6)
+    lines = capsys.readouterr().err.splitlines()
+    assert 100 <= len(lines) <= 110
+    assert sum("it broke" in line for line in lines) == 2
+    assert "5000/5000" in lines[-1]
 
 
 def test_quiet_keeps_errors_and_data(capsys: pytest.CaptureFixture[str]) -> None:

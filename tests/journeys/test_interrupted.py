@@ -16,7 +16,7 @@ name: long
 data: {source: flowers.csv, target: species}
 model: {kind: mlp, hidden: [16]}
 train: {epochs: 10, global_batch_size: 8, early_stopping: null}
-search: {trials: 400, asha: null, space: {train.peak_lr: {log: [0.001, 0.1]}}}
+search: {trials: 400, scheduler: none, space: {train.peak_lr: {log: [0.001, 0.1]}}}
 """
 
 

@@ -12,6 +12,7 @@ from training.capacity import Request, largest_fit
 
 logger = logging.getLogger(__name__)
 PROBE_TIMEOUT_S = 1.0
+HEAD = {"gcs_server", "raylet"}  # without these nothing goes on
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ def started_here() -> bool:
     """Whether this process has a Ray of its own, which ends with it; not one that it attached to."""
     node: Any = ray._private.worker._global_node
     return ray.is_initialized() and node is not None and bool(node.is_head())
+
+
+def dead_head() -> str:
+    """Which processes of the Ray that this process started have ended; empty where it lives, or is another's."""
+    node: Any = ray._private.worker._global_node
+    if not started_here():
+        return ""
+    return " and ".join(sorted({str(kind) for kind, _ in node.dead_processes()} & HEAD))
 
 
 def has_autoscaler() -> bool:

@@ -183,10 +183,14 @@ class Monitor:
             self._note(failure, causes, start_error, goes_on)
             return goes_on
 
-    def waiting(self, fits: tuple[int, int] | None) -> None:
-        """Workers that fit now, and that could if nothing else ran, while these are not enough; then None."""
+    def waiting(self, fits: tuple[int, int] | None) -> str:
+        """Workers that fit now, and that could if nothing else ran, while these are not enough; then None.
+
+        Returns why nobody wants the training any more; empty where somebody does.
+        """
         with self._lock:
             self._waits = fits
+            return self._ordered_to_end
 
     def grow(self, num_workers: int) -> None:
         """There is room for more: save, and begin again with them."""

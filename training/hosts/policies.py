@@ -47,6 +47,10 @@ class WorkerStopped(Exception):
         self.cause = cause
 
 
+class NotWanted(Exception):
+    """The training was told to end while it had no workers."""
+
+
 class OurTrainer(TorchTrainer):
     """A TorchTrainer whose controller asks the monitor."""
 
@@ -105,12 +109,17 @@ class FittingWorkers(ScalingPolicy):
         num_workers, could_be = min(fits, self._request.count), min(could_fit, self._request.count)
         settles = num_workers < could_be and now - self._waits_since < SETTLE_S
         if num_workers < self._min_workers or settles:
-            self._monitor.waiting.remote((fits, could_fit) if num_workers < self._min_workers else None)
+            self._tell_waiting((fits, could_fit) if num_workers < self._min_workers else None)
             time.sleep(LOOK_EVERY_S)  # the controller's loop would turn without a pause
             return NoopDecision()
         self._waits_since, self._num_looks = None, 0
-        self._monitor.waiting.remote(None)
+        self._tell_waiting(None)
         return ResizeDecision(num_workers, self.scaling_config._resources_per_worker_not_none)
+
+    def _tell_waiting(self, fits: tuple[int, int] | None) -> None:
+        """A driver that lives on would otherwise have workers one day that it no longer wants. Raises NotWanted."""
+        if why := ray.get(self._monitor.waiting.remote(fits), timeout=ANSWER_TIMEOUT_S):
+            raise NotWanted(why)
 
     def on_controller_start_worker_group(self, *, scaling_config: Any, num_workers: int) -> dict[str, str] | None:
         """Keep workers off nodes that Ray still counts as alive: they would wait there for half a minute."""

@@ -26,6 +26,7 @@ from training.train_config import TrainConfig
 
 POLL_S = 0.25
 END_WAIT_S = 20.0  # for workers to save when the driver is told to end; who told it kills it soon after
+UNWANTED_S = 60.0  # for a group that was just being started to come up and leave
 # Read by the controller, where Ray Train takes them from this process.
 RAY_SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",  # its own 2 s is what a loss or an end would wait to be seen
@@ -132,6 +133,8 @@ class _Driver:
             while not self._ended.is_set():
                 if not is_wanted():
                     self._end()
+                    # The controller would outlive this call, and begin with workers that nobody asked for any more.
+                    self._ended.wait(UNWANTED_S)
                     return self._look()
                 self._look()
                 self._ended.wait(POLL_S)

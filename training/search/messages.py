@@ -72,6 +72,7 @@ class Heard:
     cause: str = ""
     lanes: int = 1
     saved_bytes: int = 0  # that its checkpoints take in the run's storage
+    share: float = 0.0  # done of a whole trial
 
 
 @dataclass(frozen=True)
@@ -86,4 +87,5 @@ class Told:
     startup_s: float = 0.0  # of the process, and measuring what trains together, since the last time
     notes: tuple[tuple[str, str], ...] = ()  # what it is about, and a line for the person: the first slot's is said
     left: str = ""  # why this slot leaves its machine
+    broken: str = ""  # why it cannot begin
     node: str = ""

@@ -16,7 +16,7 @@ from training.search.study import DONE, STATES, name_of, score_of
 from training.search_config import SearchConfig
 
 if TYPE_CHECKING:
-    from training.search.conductor import OpenTrial
+    from training.search.open_trial import OpenTrial
 
 LIVE_FILE = "live.json"
 LIVE_EVERY_S = 1.0
@@ -62,22 +62,38 @@ class SearchRecord:
         self._run.journal.append("trial", **vars(told), **more)
         return told
 
-    def complete(self, trials: Sequence[FrozenTrial], params_of: Callable[[FrozenTrial], dict[str, Any]]) -> None:
-        """A driver may have died between telling the study and the journal."""
+    def complete(
+        self, trials: Sequence[FrozenTrial], params_of: Callable[[FrozenTrial], dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """A driver may have died between telling the study and the journal; the events that were missing."""
+        missing = []
         for trial in trials:
             name = name_of(trial.number)
             if trial.state not in DONE or name in self._recorded:
                 continue
-            attributes = trial.user_attrs
-            spent = attributes.get("spent", {})
-            curve = [trial.intermediate_values[level] for level in sorted(trial.intermediate_values)]
-            self._run.journal.append(
-                "trial", trial=name, state=STATES[trial.state], params=params_of(trial),
-                score=score_of(trial), epochs=len(curve), seconds=spent.get("useful_s", 0.0),
-                cause=attributes.get("cause"), stopped=attributes.get("stopped"), curve=curve,
-                rungs=[known[:2] for known in attributes.get("heard", [])], startup_s=spent.get("startup_s", 0.0),
-                recomputed_s=spent.get("recomputed_s", 0.0), attempts=spent.get("attempts", 1),
-            )  # fmt: skip
+            missing.append(self._event_of(name, trial, params_of(trial)))
+            self._run.journal.append("trial", **missing[-1])
+        return missing
+
+    def _event_of(self, name: str, trial: FrozenTrial, params: dict[str, Any]) -> dict[str, Any]:
+        attributes = trial.user_attrs
+        spent = attributes.get("spent", {})
+        values = trial.values or attributes.get("values") or ()
+        curve = [trial.intermediate_values[level] for level in sorted(trial.intermediate_values)]
+        seconds, startup_s = spent.get("useful_s", 0.0), spent.get("startup_s", 0.0)
+        event = {
+            "trial": name, "state": STATES[trial.state], "params": params, "score": score_of(trial),
+            "epochs": len(curve), "seconds": seconds, "cause": attributes.get("cause"),
+            "values": dict(zip(self._search.objectives, values, strict=False)),
+            "stopped": attributes.get("stopped"), "curve": curve,
+            "rungs": [known[:2] for known in attributes.get("heard", [])], "startup_s": startup_s,
+            "recomputed_s": spent.get("recomputed_s", 0.0),
+            "usd": usd_of(seconds + startup_s, self._num_devices, self._search.usd_per_device_hour),
+            "attempts": spent.get("attempts", 1),
+        }  # fmt: skip
+        parts = [dict(zip(("fold", "seed", "score"), part, strict=True)) for part in attributes.get("parts", [])]
+        more = {"replicates": parts, "lineage": attributes.get("lineage")}
+        return event | {key: value for key, value in more.items() if value}
 
     def live(self, running: "Iterable[OpenTrial]", num_done: int, ledger: Callable[[], dict[str, Any]]) -> None:
         """What runs now, for whoever watches; at most once a second."""

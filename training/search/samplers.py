@@ -25,6 +25,8 @@ from training.search.space import Choice
 from training.search.study import EARLIER
 from training.search_config import SearchConfig
 
+LEARNING = ("tpe", "gp", "cmaes", "nsga2")  # samplers that learn from ended trials
+GENERATIONS = 4  # a sampler that learns is asked at least so often
 NEWEST = 500  # finished trials that TPE and CMA-ES learn from, beside the best ones
 NEWEST_OF_GP = 250  # a Gaussian process costs the cube of their number
 Source = Literal["point", "random", "sampler", "earlier run"]

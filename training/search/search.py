@@ -1,6 +1,7 @@
 """A search on Ray: slots as Tune trials, their resources, and what it comes to. Needs a running Ray."""
 
 import contextlib
+import logging
 import math
 import os
 import shutil
@@ -9,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import torch
 from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig
@@ -25,31 +27,34 @@ from training.hosts import machines
 from training.metric_names import METRIC_MODES, Mode
 from training.progress import Progress
 from training.run_folder import RunFolder
-from training.search.bridge import SlotSearcher, WhenOver
+from training.search.bridge import HeadKilled, SlotDeaths, SlotSearcher, WhenOver
 from training.search.conductor import Conductor
+from training.search.cost import Bench
 from training.search.judges import judge_of
 from training.search.judges.racing import why_never
+from training.search.nothing import why_nothing
 from training.search.proposals import Proposals
 from training.search.record import LIVE_FILE, SearchRecord
 from training.search.result import SearchResult
+from training.search.samplers import GENERATIONS, LEARNING
 from training.search.slot import Slot, last_words
 from training.search.spending import Spending
-from training.search.study import DONE, FILE, SearchStudy, best_trial, name_of, score_of
+from training.search.study import DONE, FILE, SearchStudy, best_trial, front_of, name_of, score_of
 from training.search.surroundings import FoldRows
 from training.search.weights import KeptWeights
 from training.search_config import RacingConfig, SearchConfig
 
+logger = logging.getLogger(__name__)
 QUIET = {  # Tune's own logs and snapshots: the journal and the study are the record, written at once
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would turn Ctrl-C into a search that ended well
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a slot's result is no metric
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # traces of processes that died, which the conductor says in a line
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-LEARNING = ("tpe", "gp", "cmaes", "nsga2")  # samplers that learn from ended trials
 LOOK_EVERY_S = 1.0
 TEAM_SLOT_BYTES = 1e6
-GENERATIONS = 4  # a sampler that learns is asked at least so often
 
 
 def search(
@@ -127,6 +132,7 @@ class _Search:
 
     def run(self) -> None:
         """Until it is over."""
+        self._conductor.look_at_budget()
         if self._conductor.is_over:
             return
         self._run.journal.append("search", **self._facts())
@@ -161,12 +167,20 @@ class _Search:
                 storage_path=str(self._run.trials),
                 verbose=0,
                 stop=WhenOver(self._conductor),
+                callbacks=[SlotDeaths(self._conductor)],
                 failure_config=FailureConfig(max_failures=-1),  # the conductor counts them trial by trial
                 checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except HeadKilled as killed:
+            raise TrainingFailed(
+                f"Ray's own processes were killed: {killed}", "the same command goes on from what is saved"
+            ) from killed
         shutil.rmtree(folder, ignore_errors=True)
+        if self._conductor.failure is not None:
+            raise self._conductor.failure
 
     def _slot_resources(self) -> dict[str, float]:
         """What Ray reserves for a slot; of several workers each reserves its own."""
@@ -235,10 +249,8 @@ class _Search:
         trials = self._study.trials
         best = best_trial(self._study.study, trials)
         if best is None:
-            too_small = self._spending.too_small(self._conductor.longest_trial_s())
-            raise TrainingFailed(*_nothing_found(trials, too_small or self._conductor.ended))
+            raise self._nothing(trials)
         counts = {state: sum(trial.state == state for trial in trials) for state in DONE}
-        front = [name_of(trial.number) for trial in self._study.study.best_trials] if len(self._modes) > 1 else []
         return SearchResult(
             trial=name_of(best.number),
             params=self._proposals.params_of(best),
@@ -249,9 +261,20 @@ class _Search:
             ended=self._conductor.ended
             or self._proposals.why_exhausted
             or f"all {self._config.trials} trials have ended",
-            front=tuple(front),
+            front=tuple(front_of(self._study.study, trials)),
             ledger=self._spending.fields(),
         )
+
+    def _nothing(self, trials: list[FrozenTrial]) -> TrainingFailed:
+        device = torch.device("cuda" if self._resources["gpu"] else "cpu")
+        bench = Bench(
+            self._experiment, self._proposals.space, self._prepared, self._metric, device, self._code_path
+        )  # fmt: skip
+        open_trials = [trial for trial in trials if trial.state not in DONE]
+        params = self._proposals.params_of(open_trials[0]) if open_trials else {}
+        params = self._proposals.space.conditions.completed(params)
+        trial_s = self._conductor.longest_trial_s()
+        return why_nothing(trials, self._conductor.ended, self._spending, trial_s, bench, params)
 
 
 class _Capacity:
@@ -264,15 +287,9 @@ class _Capacity:
         """As of a moment ago; one more where an autoscaler starts nodes for what waits."""
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = time.monotonic()
-            fitting = largest_fit([node.total for node in machines.usable()], self._request)
-            self._known = fitting // self._request.count + machines.has_autoscaler()
+            try:
+                fitting = largest_fit([node.total for node in machines.usable()], self._request)
+                self._known = fitting // self._request.count + machines.has_autoscaler()
+            except Exception:  # a GCS that cannot be asked now is asked again
+                logger.exception("could not ask Ray which nodes there are")
         return self._known
-
-
-def _nothing_found(trials: list[FrozenTrial], ended: str) -> tuple[str, str]:
-    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
-    if not failed:
-        return f"the search ended before any trial had a score: {ended}", "give it a larger search.budget"
-    causes = {str(trial.user_attrs.get("cause", "unknown")) for trial in failed}
-    lines = [f"all {len(failed)} trials failed", *sorted(causes)[:5]]
-    return "\n  ".join(lines), "mend the cause; a new --set name=... starts the search afresh"

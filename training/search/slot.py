@@ -3,6 +3,7 @@
 Start-up, imports and the data are paid once a slot. Needs a running Ray.
 """
 
+import logging
 import os
 import sys
 import threading
@@ -21,13 +22,14 @@ from training.alone import as_cause
 from training.config import Experiment
 from training.hosts import machines
 from training.hosts.root_cause import short_path
-from training.hosts.vitals import memory_mb, process_age_s
+from training.hosts.vitals import private_memory_mb, process_age_s
 from training.search.messages import Assignment, Orders, Told
 from training.search.solo import SoloRun
 from training.search.stacking import Stacking
 from training.search.surroundings import FoldRows, Rows, Surroundings
 from training.search.workbench import Run, Workbench
 
+logger = logging.getLogger(__name__)
 TOLD = "told"  # in a Tune result: what the slot says
 SLOT = "slot"  # in a Tune config: its name
 WATCH_EVERY_S = 0.5
@@ -43,7 +45,15 @@ class Slot(tune.Trainable):
         settings: dict[str, Any],
     ) -> None:  # fmt: skip
         """Once a slot. The data comes through the object store, so slots of one node share it."""
-        base = Experiment.model_validate(experiment)
+        self._broken = ""
+        try:
+            self._set_up(config[SLOT], Experiment.model_validate(experiment), data, folds, settings)
+        except Exception as error:  # Tune would begin the slot again for ever, and tell nobody
+            self._broken = as_cause(error)
+
+    def _set_up(
+        self, name: str, base: Experiment, data: Rows, folds: FoldRows | None, settings: dict[str, Any]
+    ) -> None:
         use_gpu = settings["gpus"] > 0
         torch.set_num_threads(max(1, int(base.train.cpus_per_worker)))
         if 0 < settings["gpus"] < 1:
@@ -53,8 +63,8 @@ class Slot(tune.Trainable):
             Path(settings["data_base"]), torch.device("cuda" if use_gpu else "cpu"),
             num_devices=settings["gpus"] if use_gpu else settings["cpus"],
         )  # fmt: skip
-        self._key = f"{settings['search_id']}/{config[SLOT]}".encode()
-        cap_mb = _memory_cap_mb(settings)
+        self._key = f"{settings['search_id']}/{name}".encode()
+        cap_mb = _memory_cap_mb(settings, base.search.concurrency if base.search else None)
         stacking = Stacking(self._around, settings["most_lanes"], cap_mb)
         self._bench = Workbench(self._around, stacking, _alone(base))
         self._is_known = False
@@ -69,6 +79,8 @@ class Slot(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Work until there is something to tell. The first time it only introduces itself."""
+        if self._broken:
+            return {TOLD: Told("", broken=self._broken), "done": True}
         if not self._is_known:
             self._is_known = True
             me: Any = ray.get_runtime_context().current_actor
@@ -83,6 +95,8 @@ class Slot(tune.Trainable):
 
     def cleanup(self) -> None:
         """The end of the slot."""
+        if self._broken:
+            return
         self._watchdog.stop()
         self._bench.close()
 
@@ -96,7 +110,7 @@ def _alone(base: Experiment) -> Callable[[Assignment, Surroundings], Run]:
     return TeamRun
 
 
-def _memory_cap_mb(settings: dict[str, Any]) -> float:
+def _memory_cap_mb(settings: dict[str, Any], concurrency: int | None) -> float:
     """As told, or this slot's share of the node's memory."""
     if settings["memory_mb"] is not None:
         return float(settings["memory_mb"])
@@ -106,6 +120,7 @@ def _memory_cap_mb(settings: dict[str, Any]) -> float:
     total = here["Resources"]
     kind, each = ("GPU", settings["gpus"]) if settings["gpus"] else ("CPU", settings["cpus"])
     num_slots = max(1, int(total.get(kind, 1.0) / (each or total.get(kind, 1.0))))
+    num_slots = min(num_slots, concurrency or num_slots)
     return float(get_system_memory()) * MEMORY_SHARE / num_slots / 1e6
 
 
@@ -120,6 +135,7 @@ class Watchdog(threading.Thread):
         super().__init__(name="manta-slot-watchdog", daemon=True)
         self._around, self._key, self._cap_mb, self._hang_s, self._node = around, key, cap_mb, hang_timeout_s, node
         self._ends = threading.Event()
+        self._seen, self._moved_at = -1, time.monotonic()
 
     def stop(self) -> None:
         """Watch no more."""
@@ -127,25 +143,32 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         """Every half second."""
-        seen, moved_at = -1, time.monotonic()
         while not self._ends.wait(WATCH_EVERY_S):
-            watched = self._around.watched
-            if watched.beats != seen or not watched.trials:
-                seen, moved_at = watched.beats, time.monotonic()
-            elif (seconds := time.monotonic() - moved_at) > self._hang_s:
-                self._die(f"made no step for {seconds:.0f} s{self._where()}")
-            if watched.trials and (mb := memory_mb()) > self._cap_mb:
+            self._look_for_hang()
+            mb = private_memory_mb()
+            if self._around.watched.trials and mb > self._cap_mb:
                 self._die(f"took {mb:,.0f} MB of memory, and a slot may take {self._cap_mb:,.0f}")
-            if self._node in machines.draining():
+            try:
+                is_going = self._node in machines.draining()
+            except Exception:  # a GCS that cannot be asked now is asked again
+                logger.exception("could not ask whether this node is to go")
+                continue
+            if is_going:
                 self._around.notices.leave("its node is to go")
+
+    def _look_for_hang(self) -> None:
+        watched, now = self._around.watched, time.monotonic()
+        if watched.beats != self._seen or not watched.trials or watched.is_paused:
+            self._seen, self._moved_at = watched.beats, now
+        elif now - self._moved_at > self._hang_s:
+            self._die(f"made no step for {now - self._moved_at:.0f} s{self._where()}")
 
     def _where(self) -> str:
         """File and line of the person's own code that the training stands in."""
+        top = sys._current_frames().get(threading.main_thread().ident or 0)  # where an actor's tasks run
         frames = [
             frame
-            for thread, top in sys._current_frames().items()
-            if thread != threading.get_ident()
-            for frame in traceback.extract_stack(top)
+            for frame in (traceback.extract_stack(top) if top else ())
             if "site-packages" not in frame.filename and "/lib/python" not in frame.filename
         ]
         return f", in {short_path(f'{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}')}" if frames else ""

@@ -9,6 +9,7 @@ from training.alone import as_cause
 from training.checkpoint.store import CheckpointStore
 from training.config import Experiment
 from training.determinism import deterministic
+from training.errors import StorageError
 from training.loop import Trainer, next_epoch
 from training.metric_names import Mode, is_better
 from training.search.messages import Assignment, Cloning, Heard, HeardState, Part
@@ -20,6 +21,7 @@ REPLICATE = "replicate"  # what a trial's checkpoint holds beside its training's
 PARTS = "parts"
 USEFUL_S = "useful_s"
 EPOCHS = "epochs_before"
+BETWEEN = "between"  # its training is done, and the next one not begun
 
 
 class SoloRun:
@@ -34,6 +36,7 @@ class SoloRun:
         self._experiment: Experiment | None = None
         self._keeper: TrialKeeper | None = None
         self._trainer: Trainer | None = None
+        self._done: Trainer | None = None  # of the training before, until the next one begins
         self._replicate = 0
         self._epochs = 0  # of trainings that are done, beside the one at hand
         self._parts: list[Part] = []
@@ -41,6 +44,7 @@ class SoloRun:
         self._told_level = assignment.known
         self._useful_s = self._untold_s = self._startup_s = 0.0
         self._restored_s: float | None = None
+        self._epoch_began: float | None = None
         self._cause = self._left = ""
         self._measured: tuple[float, float] | None = None  # latency in ms, size in MB
 
@@ -48,6 +52,11 @@ class SoloRun:
     def trials(self) -> tuple[str, ...]:
         """Its name."""
         return (self.assignment.trial,)
+
+    @property
+    def num_busy(self) -> int:
+        """1, or 0 once it has ended."""
+        return int(self.state in ("running", "judged"))
 
     @property
     def can_advance(self) -> bool:
@@ -87,7 +96,8 @@ class SoloRun:
         """One more epoch, an epoch of one more training, or what it takes to begin."""
         try:
             if self._trainer is None:
-                self._begin()
+                with self._around.watched.paused():
+                    self._begin()
             else:
                 self._epoch(self._trainer)
         except Leaving as left:
@@ -95,7 +105,7 @@ class SoloRun:
         except Exception as error:  # trying again would fail the same way: told, with its cause
             self._cause = as_cause(error)
         if self.state == "judged" and self._around.is_population:
-            self.save()  # others may be told to go on from here
+            self._try_to_save()  # others may be told to go on from here
 
     def _begin(self) -> None:
         began = time.perf_counter()
@@ -105,9 +115,11 @@ class SoloRun:
             self._keeper = around.keeper_of(assignment.trial, self._experiment, may_be_there=assignment.resumes)
             checkpoint = self._keeper.newest() if assignment.resumes else None
             self._restore(checkpoint)
+            if checkpoint is not None and checkpoint.get(BETWEEN):
+                checkpoint = None
         else:
             checkpoint = None
-        self._trainer = self._trainer_of(self._experiment, checkpoint)
+        self._trainer, self._done = self._trainer_of(self._experiment, checkpoint), None
         self._startup_s += time.perf_counter() - began
 
     def _restore(self, checkpoint: Checkpoint | None) -> None:
@@ -142,24 +154,30 @@ class SoloRun:
 
     def _epoch(self, trainer: Trainer) -> None:
         if not trainer.finished:  # a checkpoint may have been taken at the end
-            began = time.perf_counter()
-            with deterministic(trainer.config):
-                next_epoch(trainer, trainer.session)
-            spent = time.perf_counter() - began
-            self._useful_s += spent
-            self._untold_s += spent
+            self._epoch_began = time.perf_counter()
+            try:
+                with deterministic(trainer.config):
+                    next_epoch(trainer, trainer.session)
+            finally:
+                spent, self._epoch_began = self._spent_s(), None
+                self._useful_s += spent
+                self._untold_s += spent
         if trainer.finished and not self._counts_epochs:
             fold, seed = self._replicates[self._replicate]
             self._parts.append(Part(fold, seed, trainer.best_score))
             self._replicate += 1
             self._epochs += trainer.epoch
-            self._trainer = None
+            self._trainer, self._done = None, trainer
+
+    def _spent_s(self) -> float:
+        """On the epoch at hand."""
+        return 0.0 if self._epoch_began is None else time.perf_counter() - self._epoch_began
 
     def heard(self) -> list[Heard]:
         """What is new since the last time."""
         state = self.state
         level = min(self.level, self.until) if state == "judged" else self.level
-        if state in ("running", "judged") and (state, level) == self._told:
+        if (state, level) == self._told:
             return []
         self._told = (state, level)
         curve = self._curve()
@@ -170,11 +188,17 @@ class SoloRun:
             self.assignment.trial, state, level, values=self._values(level), curve=tuple(new), loss=self._loss(),
             parts=tuple(self._parts), epochs=epochs, useful_s=self._untold_s, startup_s=self._startup_s,
             restored_s=self._restored_s, cause=self._cause,
-            saved_bytes=self._keeper.saved_bytes if self._keeper else 0,
+            saved_bytes=self._keeper.saved_bytes if self._keeper else 0, share=self._share(),
         )  # fmt: skip
         self._untold_s = self._startup_s = 0.0
         self._restored_s = None
         return [heard]
+
+    def _share(self) -> float:
+        """Done of the whole trial, if no training of it stops early."""
+        trainer, epochs = self._trainer, self._around.base.train.epochs
+        steps = trainer.step / max(trainer.steps_per_epoch * epochs, 1) if trainer else 0.0
+        return min(1.0, (len(self._parts) + steps) / len(self._replicates))
 
     def _curve(self) -> list[float]:
         """Score of each level."""
@@ -197,28 +221,44 @@ class SoloRun:
     def extra(self) -> dict[str, Any]:
         """What a checkpoint of the trial holds beside its training's."""
         parts = [[part.fold, part.seed, part.score] for part in self._parts]
-        return {REPLICATE: self._replicate, PARTS: parts, USEFUL_S: self._useful_s, EPOCHS: self._epochs}
+        useful_s = self._useful_s + self._spent_s()
+        return {
+            REPLICATE: self._replicate, PARTS: parts, USEFUL_S: useful_s, EPOCHS: self._epochs,
+            BETWEEN: self._trainer is None,
+        }  # fmt: skip
 
     def save(self) -> None:
         """Where it stands, safely in the run's storage; a trial that is not begun has nothing to lose."""
-        if self._trainer is not None and self._keeper is not None:
-            checkpoint = {**self._trainer.checkpoint(), **self.extra()}
-            self._keeper.save(checkpoint, self._trainer.place, wait=True)
+        trainer = self._trainer or self._done
+        if trainer is not None and self._keeper is not None:
+            checkpoint = {**trainer.checkpoint(), **self.extra()}
+            with self._around.watched.paused():
+                self._keeper.save(checkpoint, trainer.place, wait=True)
+
+    def _try_to_save(self) -> None:
+        """What cannot be saved is no fault of the trial: it goes on from an older checkpoint."""
+        try:
+            self.save()
+        except StorageError as error:
+            self._around.say("storage", f"a trial could not be saved: {error}")
 
     def go_on(self, trial: str, until: int) -> None:
         """It was judged, and stays."""
         self.until = until
 
     def leave(self) -> None:
-        """Save it, since the machine goes or the time is up."""
-        if self.state in ("running", "judged"):
-            self.save()
+        """Save it, since the machine goes or the time is up; of one that is done the weights, which nobody can ask for
+        later."""
+        state = self.state
+        if state in ("running", "judged") or (state == "finished" and self._counts_epochs):
+            self._try_to_save()
+        if state in ("running", "judged"):
             self._left = "left"
 
     def end(self, trial: str, *, keep: bool) -> None:
         """It has ended; its best weights may be worth keeping."""
         if keep and self._counts_epochs:
-            self.save()
+            self._try_to_save()
         self.close()
 
     def clone(self, trial: str, cloning: Cloning) -> None:
@@ -232,6 +272,7 @@ class SoloRun:
                 trainer.load(with_settings_of(trainer.checkpoint(), found[1]))
                 self._trainer = trainer
                 self._experiment = experiment
+                self._try_to_save()  # a process that is lost must not go on from the weights of before
             self.until = cloning.until
         except Exception as error:  # told as the trial's own failure
             self._cause = as_cause(error)
@@ -240,7 +281,7 @@ class SoloRun:
         """Finish what is being written."""
         if self._keeper is not None:
             self._keeper.close()
-        self._trainer = None
+        self._trainer = self._done = None
 
 
 class _Session(TrialSession):

@@ -71,6 +71,11 @@ class Spending:
         if values and is_better(values[0], self._best, self._modes[0]):
             self._best = values[0]
 
+    def recall(self, event: Mapping[str, Any]) -> None:
+        """A trial that ended under an earlier driver, and came late into the journal."""
+        values = _values_of(event, self._config)
+        self.trial_ended(values, float(event.get("seconds") or 0.0))
+
     def _note(self, values: list[float] | None) -> None:
         self._num_ended += 1
         if values is not None or self._values:  # stopped ones before it say nothing of patience
@@ -102,8 +107,8 @@ class Spending:
         return None
 
     def too_small(self, trial_s: float) -> str:
-        """A sentence where the budget does not do for one trial of so many seconds."""
-        return too_small(self._config, Standing(), trial_s, self._num_devices, self._refit) or ""
+        """A sentence where what is left of the budget does not do for one more trial of so many seconds."""
+        return too_small(self._config, self._standing(), trial_s, self._num_devices, self._refit) or ""
 
     def fields(self) -> dict[str, Any]:
         """The ledger now."""

@@ -9,7 +9,7 @@ from optuna.samplers import RandomSampler
 from training.config import Experiment
 from training.search.cost import Bench
 from training.search.fused import Shape, find_lanes, signature
-from training.search.search import GENERATIONS, LEARNING
+from training.search.samplers import GENERATIONS, LEARNING
 
 DRAWS = 48
 

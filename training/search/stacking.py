@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -137,11 +138,17 @@ class StackRun:
     def __init__(self, shape: Shape, stack: Stack, around: Surroundings) -> None:
         self.shape, self._stack, self._around = shape, stack, around
         self._lanes: dict[str, _Lane] = {}
+        self._looked_at = time.perf_counter()
 
     @property
     def trials(self) -> tuple[str, ...]:
         """Their names."""
         return tuple(self._lanes)
+
+    @property
+    def num_busy(self) -> int:
+        """Lanes that have not ended."""
+        return sum(self._state(name) in ("running", "judged") for name in self._lanes)
 
     @property
     def can_advance(self) -> bool:
@@ -165,19 +172,27 @@ class StackRun:
 
     def advance(self) -> None:
         """An epoch of every lane; a machine that goes, or the end of the time, is answered after a step."""
-        began = time.perf_counter()
+        self._looked_at = time.perf_counter()
+        told: dict[str, Any] = {}
         try:
             told = self._stack.train_epoch(self._boundary)
         except Leaving:
+            self._count_time()
             self.leave()
-            return
-        spent = (time.perf_counter() - began) / max(len(self._lanes), 1)
+            self._looked_at = time.perf_counter()  # to save is no training
+        self._count_time()
         for name, lane in self._lanes.items():
-            lane.useful_s += spent
-            lane.untold_s += spent
             lane.most_lanes = max(lane.most_lanes, len(self._lanes))
             if isinstance(outcome := told.get(name), TrainingFailed):
                 lane.cause = as_cause(outcome)
+
+    def _count_time(self) -> None:
+        """What was spent since the last look, shared out among the lanes."""
+        now = time.perf_counter()
+        spent, self._looked_at = (now - self._looked_at) / max(len(self._lanes), 1), now
+        for lane in self._lanes.values():
+            lane.useful_s += spent
+            lane.untold_s += spent
 
     def _boundary(self) -> None:
         around = self._around
@@ -217,7 +232,7 @@ class StackRun:
         history = self._stack.lane(name).history if name in self._stack.names else []
         epoch = len(history) if history else lane.told_level
         level = min(epoch, lane.until) if state == "judged" else epoch
-        if state in ("running", "judged") and (state, level) == lane.told:
+        if (state, level) == lane.told:
             return None
         curve = [metrics.get(f"validation/{self._around.metric}", math.nan) for metrics in history]
         new = curve[lane.told_level : level]
@@ -227,10 +242,15 @@ class StackRun:
             name, state, level, values=self._values(curve[:level], lane), curve=tuple(new),
             loss=loss if math.isfinite(loss) else 0.0, epochs=epoch, useful_s=lane.untold_s, startup_s=lane.startup_s,
             restored_s=lane.restored_s, cause=lane.cause, lanes=lane.most_lanes, saved_bytes=lane.keeper.saved_bytes,
+            share=self._share(name),
         )  # fmt: skip
         lane.untold_s = lane.startup_s = 0.0
         lane.restored_s = None
         return heard
+
+    def _share(self, name: str) -> float:
+        steps = self._stack.steps_per_epoch * self._around.base.train.epochs
+        return self._stack.lane(name).step / max(steps, 1) if name in self._stack.names else 0.0
 
     def _values(self, curve: Sequence[float], lane: "_Lane") -> tuple[float, ...]:
         return self._around.weighed(best_of(curve, self._around.mode), lane.useful_s, lane.measured) if curve else ()
@@ -254,11 +274,12 @@ class StackRun:
             self._stack.drop([trial])
 
     def leave(self) -> None:
-        """Save all of them, and make no more steps."""
+        """Save all of them, and make no more steps. Those that are done save their weights: nobody can ask later."""
         for name, lane in self._lanes.items():
-            if self._state(name) in ("running", "judged"):
+            state = self._state(name)
+            if state in ("running", "judged", "finished"):
                 self._save(name, wait=True)
-                lane.has_left = not lane.cause
+                lane.has_left = state != "finished" and not lane.cause
 
 
 class _Lane:

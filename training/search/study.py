@@ -14,6 +14,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study, StudyDirection
+from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from training.errors import StorageError
@@ -156,6 +157,14 @@ def best_trial(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | Non
         if known:
             return min(known, key=lambda pair: (sign * pair[0], pair[1].user_attrs.get("loss", 0.0), pair[1].number))[1]
     return None
+
+
+def front_of(study: Study, trials: Sequence[FrozenTrial]) -> list[str]:
+    """Names of the finished trials that no other one beats in all objectives; none where there is one objective."""
+    if len(study.directions) == 1:
+        return []
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return [name_of(trial.number) for trial in _get_pareto_front_trials_by_trials(complete, study.directions)]
 
 
 def score_of(trial: FrozenTrial) -> float | None:

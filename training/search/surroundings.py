@@ -56,12 +56,17 @@ class Surroundings:
     num_devices: float = 1.0  # of a slot, GPUs or CPUs: what is paid for
     notices: Notices = field(default_factory=Notices)
     watched: Watched = field(default_factory=Watched)
+    notes: list[tuple[str, str]] = field(default_factory=list)  # for the person: what about, and a line
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # by use: what was asked for last, what it gave
 
     @property
     def mode(self) -> Mode:
         """Whether a large or a small score is good."""
         return METRIC_MODES[self.metric]
+
+    def say(self, about: str, text: str) -> None:
+        """A line for the person, with the slot's next words."""
+        self.notes.append((about, text))
 
     @property
     def is_population(self) -> bool:

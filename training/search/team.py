@@ -23,7 +23,7 @@ from training.hosts.pulse import Scale
 from training.hosts.ray_train import train_on_workers
 from training.hosts.record import Recorder
 from training.journal import Journal
-from training.progress import Silent
+from training.progress import Live, Silent
 from training.search.messages import Assignment, Cloning, Heard, HeardState
 from training.search.solo import best_of
 from training.search.surroundings import Surroundings
@@ -39,15 +39,14 @@ class TeamRun:
     def __init__(self, assignment: Assignment, around: Surroundings) -> None:
         self.assignment, self.until = assignment, assignment.until
         self._around = around
-        self._epochs = _Epochs()
+        self._epochs = _Epochs(around)
         self._thread: threading.Thread | None = None
         self._is_wanted = True
         self._has_ended = False
         self._cause = self._left = ""
         self._told = assignment.known
         self._told_state: HeardState = "running"
-        self._began = time.perf_counter()
-        self._useful_s = self._told_s = 0.0
+        self._told_s = self._told_startup_s = 0.0
         self._loss = 0.0
 
     @property
@@ -56,8 +55,13 @@ class TeamRun:
         return (self.assignment.trial,)
 
     @property
+    def num_busy(self) -> int:
+        """1, or 0 once it has ended."""
+        return int(self.state in ("running", "judged"))
+
+    @property
     def can_advance(self) -> bool:
-        """Its workers go on also while it waits for a verdict; only then is there nothing to look at."""
+        """Its workers go on also while it waits for a verdict, and may have ended by the time that it comes."""
         return self.state == "running"
 
     @property
@@ -96,7 +100,6 @@ class TeamRun:
 
     def _fit(self) -> None:
         around = self._around
-        self._began = time.perf_counter()
         experiment = around.experiment_of(self.assignment.params)
         config = experiment.train
         facts, rows, validation = around.rows_of(experiment, None, config.seed)
@@ -116,13 +119,12 @@ class TeamRun:
             )
             gpus = 1.0 if around.device.type == "cuda" else 0.0
             request = Request(config.max_workers, config.cpus_per_worker, gpus)
-            train_on_workers(config, request, task, recorder, Silent(), lambda: self._is_wanted)
+            train_on_workers(config, request, task, recorder, self._epochs, lambda: self._is_wanted)
             if self._is_wanted:
                 checkpoint, _ = last_checkpoint(around.place_of(self.assignment.trial))
                 recorder.history(checkpoint["history"])
                 loss = float(checkpoint["best"]["loss"])
                 self._loss = loss if math.isfinite(loss) else 0.0
-        self._useful_s = time.perf_counter() - self._began
 
     def heard(self) -> list[Heard]:
         """What is new since the last time."""
@@ -132,14 +134,15 @@ class TeamRun:
             return []
         curve = self._curve()
         new, self._told, self._told_state = curve[self._told : level], max(self._told, level), state
-        spent = self._useful_s or time.perf_counter() - self._began
-        values = self._around.weighed(best_of(curve[:level], self._around.mode), spent, None) if level else ()
+        useful_s, startup_s = self._epochs.useful_s, self._epochs.startup_s
+        values = self._around.weighed(best_of(curve[:level], self._around.mode), useful_s, None) if level else ()
         heard = Heard(
             self.assignment.trial, state, level, values=values, curve=tuple(new),
-            loss=self._loss, epochs=self.level, useful_s=max(0.0, spent - self._told_s), cause=self._cause,
-            saved_bytes=1,
+            loss=self._loss, epochs=self.level, useful_s=useful_s - self._told_s,
+            startup_s=startup_s - self._told_startup_s, cause=self._cause, saved_bytes=1,
+            share=self.level / self._around.base.train.epochs,
         )  # fmt: skip
-        self._told_s = max(self._told_s, spent)
+        self._told_s, self._told_startup_s = useful_s, startup_s
         return [heard]
 
     def _curve(self) -> list[float]:
@@ -171,12 +174,34 @@ class TeamRun:
 
 
 class _Epochs(Silent):
-    """Hears each epoch of the training, those that a checkpoint brought back among them."""
+    """Hears each epoch of the training, those that a checkpoint brought back among them, and when steps are made."""
 
-    def __init__(self) -> None:
+    def __init__(self, around: Surroundings) -> None:
         self.history: list[dict[str, Any]] = []
+        self.useful_s = self.startup_s = 0.0
+        self._around = around
+        self._looked_at = time.perf_counter()
+        self._step: int | None = None
 
     def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
         """One more, or one made again."""
+        self._spent(is_useful=True)
         del self.history[epoch - 1 :]
         self.history.append(dict(metrics))
+
+    def live(self, live: Live) -> None:
+        """Workers without a step since the last look are only starting."""
+        self._spent(is_useful=self._step is not None and live.step > self._step)
+        self._step = live.step
+
+    def note(self, text: str) -> None:
+        """It waits for machines, for example."""
+        self._around.say(text.partition(":")[0], text)
+
+    def _spent(self, *, is_useful: bool) -> None:
+        now = time.perf_counter()
+        spent, self._looked_at = now - self._looked_at, now
+        if is_useful:
+            self.useful_s += spent
+        else:
+            self.startup_s += spent

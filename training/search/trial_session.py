@@ -1,7 +1,8 @@
 """The host of a trial in a slot: nothing is kept until a checkpoint is due, so that a short trial costs its work."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from training.checkpoint.store import CheckpointStore
 from training.hosts.keeper import SAVED
 from training.hosts.notices import Notices
 from training.parallel import wrap
-from training.session import Checkpoint, Gauges, Order, Place, PlainSession, copied
+from training.session import Checkpoint, Gauges, Order, Place, copied
 from training.train_config import CheckpointConfig, TrainConfig
 
 
@@ -25,6 +26,22 @@ class Watched:
     beats: int = 0  # boundaries passed, in all trials of this process
     trials: tuple[str, ...] = ()  # that are trained right now; empty while nothing has to move
     deadline: float | None = None  # unix time
+    _pauses: int = 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether what happens now may take minutes without a step."""
+        return self._pauses > 0
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Around reading, building, compiling and waiting for the storage: a slow start is no hang."""
+        self._pauses += 1
+        try:
+            yield
+        finally:
+            self._pauses -= 1
+            self.beats += 1
 
     def is_over(self) -> bool:
         """Whether the time that the budget leaves is up."""
@@ -64,6 +81,7 @@ class TrialKeeper:
                 self._store, keep=1, keep_mb=self._config.keep_mb, on_event=self._heard, rank=0, group=None
             )
         self._due.saved(self._saver.cost_s)
+        self.saved_bytes = self.saved_bytes or 1  # its size is known when it is written
         self._saver.save(checkpoint, place, wait=wait)
 
     def close(self) -> None:
@@ -106,11 +124,16 @@ class TrialSession:
             return Order.LEAVE
         return Order.SAVE if self.keeper.is_due() else Order.GO_ON
 
-    stalled = PlainSession.stalled
+    def stalled(self, checkpoint: Callable[[], Checkpoint], place: Place) -> contextlib.AbstractContextManager[None]:
+        """A compilation is no hang. What was done is saved before: the machine may be gone before it ends."""
+        if place.step:
+            self.save(checkpoint(), place)
+        return self.watched.paused()
 
     def save(self, checkpoint: Checkpoint, place: Place, *, wait: bool = False) -> None:
         """Into the run's storage. Raises StorageError with `wait`."""
-        self.keeper.save(checkpoint, place, wait=wait)
+        with self.watched.paused():
+            self.keeper.save(checkpoint, place, wait=wait)
 
     def remember(self, checkpoint: Checkpoint) -> None:
         """To go back to after a divergence, in this process alone."""

@@ -26,6 +26,10 @@ class Run(Protocol):
         """Their names."""
 
     @property
+    def num_busy(self) -> int:
+        """Of them that have not ended."""
+
+    @property
     def can_advance(self) -> bool:
         """Whether one of them waits for nothing."""
 
@@ -80,6 +84,7 @@ class Workbench:
         self._runs: list[Run] = []
         self._queue: deque[Assignment] = deque()
         self._orders = Orders()
+        self._is_new = False  # the orders have had no effect yet
         self._trial_s = math.inf  # that a trial takes of this slot
         self._ended_at: float | None = None
         self._idle_since = time.perf_counter()
@@ -87,9 +92,12 @@ class Workbench:
         self.is_over = False
 
     def obey(self, orders: Orders) -> None:
-        """Take orders; they have their effect at the next `work`."""
+        """Take orders; they have their effect at the next `work`, where an error of theirs is heard of."""
         self._orders = orders
+        self._is_new = True
         self._around.watched.deadline = orders.deadline
+
+    def _follow(self, orders: Orders) -> None:
         for trial, until in orders.go_on.items():
             self._run_of(trial).go_on(trial, until)
         for trial, cloning in orders.clone.items():
@@ -106,24 +114,41 @@ class Workbench:
         began = time.perf_counter()
         waiting_s = began - self._idle_since
         self._admitting_s = 0.0
+        if self._is_new:
+            self._is_new = False
+            self._follow(self._orders)
         heard: dict[str, Heard] = {}
         if not self._runs and not self._queue and not self.is_over:
             time.sleep(self._orders.wait_s)
-        while not self._must_leave() and (run := self._next()) is not None:
+        self._work(heard, began)
+        left = self._leave(heard) if self._must_leave() else ""
+        self._idle_since = time.perf_counter()
+        return Told(
+            self.incarnation, heard=tuple(heard.values()), wants=0 if left or self.is_over else self._wants(),
+            waiting_s=waiting_s, startup_s=self._admitting_s, notes=self._notes(), left=left,
+        )  # fmt: skip
+
+    def _work(self, heard: dict[str, Heard], began: float) -> None:
+        while not self._must_leave():
+            self._admit()
+            # It may have ended without a step: where it was resumed, or by an order.
+            is_news = [self._hear(waiting, heard) for waiting in list(self._runs) if not waiting.can_advance]
+            run = self._next()
+            if run is None or (any(is_news) and self._must_tell(heard, time.perf_counter() - began)):
+                return
             self._around.watched.trials = run.trials
             run.advance()
             self._around.watched.beats += 1
+            self._around.watched.trials = ()
             self._hear(run, heard)
             if self._must_tell(heard, time.perf_counter() - began):
-                break
-        self._around.watched.trials = ()
-        left = self._leave(heard) if self._must_leave() else ""
-        self._idle_since = time.perf_counter()
-        notes = self._stacks.notes() if self._stacks else ()
-        return Told(
-            self.incarnation, heard=tuple(heard.values()), wants=0 if left else self._wants(), waiting_s=waiting_s,
-            startup_s=self._admitting_s, notes=notes, left=left,
-        )  # fmt: skip
+                return
+
+    def _notes(self) -> tuple[tuple[str, str], ...]:
+        """What is new for the person."""
+        mine = tuple(self._around.notes)
+        self._around.notes.clear()
+        return mine + (self._stacks.notes() if self._stacks else ())
 
     def close(self) -> None:
         """Finish what is being written."""
@@ -134,7 +159,6 @@ class Workbench:
 
     def _next(self) -> Run | None:
         """Whose turn it is: stacks go in a circle; of trials by themselves one is trained to its end."""
-        self._admit()
         ready = [run for run in self._runs if run.can_advance]
         if not ready:
             return None
@@ -151,7 +175,7 @@ class Workbench:
         while self._queue:
             assignment = self._queue.popleft()
             run = self._stacked(assignment)
-            if run is None and any(each.is_alone for each in self._runs):
+            if run is None and any(each.is_alone and each.num_busy for each in self._runs):
                 left.append(assignment)
             elif run is None:
                 self._runs.insert(0, self._alone(assignment, self._around))
@@ -166,13 +190,16 @@ class Workbench:
             self._runs.append(run)
         return run
 
-    def _hear(self, run: Run, heard: dict[str, Heard]) -> None:
-        for each in run.heard():
+    def _hear(self, run: Run, heard: dict[str, Heard]) -> bool:
+        """Whether there was something new."""
+        news = run.heard()
+        for each in news:
             heard[each.trial] = _joined(heard[each.trial], each) if each.trial in heard else each
             if each.state in ("finished", "failed"):
                 self._measure()
             if each.state in ("failed", "left"):
                 self._end(each.trial, keep=False)
+        return bool(news)
 
     def _must_tell(self, heard: dict[str, Heard], seconds: float) -> bool:
         """A verdict is waited for, the work is done, or the driver has heard nothing for a while."""
@@ -206,7 +233,7 @@ class Workbench:
         """Trials that it could take: as many as keep it busy until the next word."""
         num_lanes = self._stacks.lanes if self._stacks else 1
         ahead = 0 if math.isinf(self._trial_s) else min(int(AHEAD_S / max(self._trial_s, 1e-3)), MAX_AHEAD)
-        have = sum(len(run.trials) for run in self._runs) + len(self._queue)
+        have = sum(run.num_busy for run in self._runs) + len(self._queue)
         return max(max(num_lanes, 1 + ahead) - have, 0)
 
     def _run_of(self, trial: str) -> Run:
@@ -225,5 +252,5 @@ def _joined(earlier: Heard, later: Heard) -> Heard:
     return Heard(
         later.trial, later.state, later.level, later.values or earlier.values, earlier.curve + later.curve, later.loss,
         later.parts, later.epochs, earlier.useful_s + later.useful_s, earlier.startup_s + later.startup_s, restored,
-        later.cause, later.lanes, max(earlier.saved_bytes, later.saved_bytes),
+        later.cause, later.lanes, max(earlier.saved_bytes, later.saved_bytes), later.share,
     )  # fmt: skip

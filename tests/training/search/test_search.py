@@ -63,7 +63,7 @@ def test_study_and_journal_tell_what_happened(ray_2_cpus: None, tmp_path: Path) 
         assert trial.state == states[event["state"]]
         assert len(event["curve"]) == event["epochs"] == trial.last_step
         assert (event["state"] == "complete") == (event["epochs"] == 9)
-        assert [level for level, _ in event["rungs"]] == [level for level in (1, 3) if level <= event["epochs"]]
+        assert [level for level, _ in event["rungs"]] == [level for level in (1, 3, 9) if level <= event["epochs"]]
         assert bool(event["stopped"]) == (event["state"] == "pruned")
     assert found.num_pruned > 0, "with a rate of 1e-5 some trial must fall behind"
     assert found.score == score_of(best_trial(study.study, study.trials))

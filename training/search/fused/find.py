@@ -52,12 +52,12 @@ class _Clock:
     """Ends a training after some steps, and knows how long the quickest of them took."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._most, self._count = device, 0, 0
+        self._device, self._most, self._count, self._step = device, 0, 0, 0
         self._began = self._last = self.quickest_s = 0.0
 
-    def start(self, most: int) -> None:
-        """Count from here on."""
-        self._most, self._count, self.quickest_s, self._step = most, 0, float("inf"), -1
+    def start(self, most: int, step: int) -> None:
+        """Count from here on, where so many steps are made in all."""
+        self._most, self._count, self.quickest_s, self._step = most, 0, float("inf"), step
         self._began = self._last = self._now()
 
     def tick(self, step: int) -> None:
@@ -145,7 +145,7 @@ def find_lanes(
 def _tried(stack: Callable[[int], Stack], solo: Trainer, clock: _Clock) -> tuple[str, float]:
     """Why the model cannot be stacked, empty where it can; and megabytes of a lane."""
     before = _plain_state(solo.model)
-    _run(solo.train_epoch, clock, STEPS_COMPARED)
+    _run(solo.train_epoch, clock, STEPS_COMPARED, solo.step)
     if changed := [name for name, value in _plain_state(solo.model).items() if before.get(name) != value]:
         return f"the model keeps what lanes would share, beside its tensors: {', '.join(changed[:3])}", 0.0
     try:
@@ -223,7 +223,7 @@ class _Measure:
         lanes = self._stack(count)
         alone_s, stacked_s = [], []
         for _ in range(TURNS):
-            _run(self._solo.train_epoch, self._clock, MOST_STEPS)
+            _run(self._solo.train_epoch, self._clock, MOST_STEPS, self._solo.step)
             alone_s.append(self._clock.quickest_s)
             _run_lanes(lanes, self._clock, MOST_STEPS)
             stacked_s.append(self._clock.quickest_s)
@@ -231,8 +231,8 @@ class _Measure:
         return count * min(alone_s) / min(stacked_s)
 
 
-def _run(epoch: Callable[[], object], clock: _Clock, num_steps: int) -> None:
-    clock.start(num_steps)
+def _run(epoch: Callable[[], object], clock: _Clock, num_steps: int, made: int) -> None:
+    clock.start(num_steps, made)
     with contextlib.suppress(_Enough):
         while True:
             epoch()
@@ -240,7 +240,7 @@ def _run(epoch: Callable[[], object], clock: _Clock, num_steps: int) -> None:
 
 def _run_lanes(lanes: Stack, clock: _Clock, num_steps: int) -> None:
     lane = lanes.lane(lanes.names[0])
-    _run(lambda: lanes.train_epoch(lambda: clock.tick(lane.step)), clock, num_steps)
+    _run(lambda: lanes.train_epoch(lambda: clock.tick(lane.step)), clock, num_steps, lane.step)
 
 
 @contextlib.contextmanager
