@@ -2,8 +2,8 @@
 
     python -m benchmarks.adult_table --table adult-table.jsonl [--adult adult.csv] [--settings 256]
 
-Of the real table, or of a made-up one like it, 10,000 rows are used (30 % of them judge). A file that is not finished is
-gone on with, so it can be made in parts.
+Of the real table, or of a made-up one like it, 10,000 rows are used (30 % of them judge). A file that is not finished
+is gone on with, so it can be made in parts.
 """
 
 import argparse

@@ -157,16 +157,16 @@ def _mixed_space() -> dict[str, Any]:
     }
 
 
-def _even(params: Params, final: float) -> float:
+def _even(_params: Params, _final: float) -> float:
     return 4.0
 
 
-def _slow_winners(params: Params, final: float) -> float:
+def _slow_winners(_params: Params, final: float) -> float:
     """The better the settings, the later it shows: early scores mislead."""
     return 1.0 + 9.0 * (1 - final) ** 2
 
 
-def _wavy(params: Params, final: float) -> float:
+def _wavy(params: Params, _final: float) -> float:
     """Fast and slow settings, whatever they come to."""
     return 4.0 + 3.0 * math.sin(7.0 * params[f"{AT}.x0"] + 5.0 * params[f"{AT}.x1"])
 

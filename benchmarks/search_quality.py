@@ -9,12 +9,12 @@
 
 Each is driven through its own public classes by a simulated host: workers that finish epochs at times drawn by the
 seed, and a budget of epochs in all. Nothing trains, so 20 seeds take minutes. `functions` are test functions with
-learning curves whose best score is known (benchmarks/search_problems.py). `adult` is real: an MLP on Adult, trained once
-for a table of random settings (benchmarks/adult_table.py); a trial then gets the curve of the nearest settings in it.
+learning curves whose best score is known (benchmarks/search_problems.py). `adult` is real: an MLP on Adult, trained
+once for a table of random settings (benchmarks/adult_table.py); a trial gets the curve of the nearest settings in it.
 Without `--adult` a made-up table like Adult is used, and the output says so.
 
-Regret is the true score of the best trial there is, less that of what the search would hand out: the epoch with the best
-score that it has seen. Intervals are 95 %, bootstrap over the seeds; differences are paired by seed. Over several
+Regret is the true score of the best trial there is, less that of what the search would hand out: the epoch with the
+best score that it has seen. Intervals are 95 %, bootstrap over the seeds; differences are paired by seed. Over several
 problems regrets are shares of random + ASHA's at the end. In the last line, JSON, a difference above 0 means that ours
 is worse: worst_vs_any is the largest mean difference to any peer over all problems, vs_stock_when_stopping_is_frequent
 the one to stock Ray where nearly all trials stop at the first rungs.

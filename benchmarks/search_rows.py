@@ -3,6 +3,7 @@
 All train the same MLP on the same rows for the same epochs with rates and dropouts drawn at random, on two cores.
 """
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -48,11 +49,16 @@ class Row:
     @property
     def marginal_s(self) -> float:
         """Seconds a trial, once the first ones are done."""
-        return (self.ended[-1] - self.ended[self.first - 1]) / (len(self.ended) - self.first)
+        return marginal_s(self.ended, self.first)
 
     def total_of(self, num_trials: int) -> float:
         """Seconds for so many trials; those that were not run are counted by the marginal rate."""
         return self.total_s + (num_trials - len(self.ended)) * self.marginal_s
+
+
+def marginal_s(ended: Sequence[float], first: int) -> float:
+    """Seconds a trial between the end of trial number `first` and that of the last; NaN where none came after."""
+    return (ended[-1] - ended[first - 1]) / (len(ended) - first) if len(ended) > first else math.nan
 
 
 def make_experiment(storage: str, num_trials: int, name: str, fuse: bool | str) -> Experiment:
@@ -231,10 +237,10 @@ def ours(experiment: Experiment, prepared: Prepared) -> Row:
     began = time.perf_counter()
     search(experiment, prepared, run, metric=METRIC, progress=timed, code_path="")
     total_s = time.perf_counter() - began
-    return Row([moment - began for moment in timed.ended], total_s, _first_of_each_slot(run))
+    return Row([moment - began for moment in timed.ended], total_s, first_of_each_slot(run))
 
 
-def _first_of_each_slot(run: RunFolder) -> int:
+def first_of_each_slot(run: RunFolder) -> int:
     """Trials that had ended when the last slot to start had ended its first ones, by itself or stacked."""
     ended: dict[str, int] = {}
     last = 0

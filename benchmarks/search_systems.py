@@ -132,7 +132,7 @@ class Ours:
             spending=Spending(config, run.journal, run.trials / LIVE_FILE, ["max"], 1.0),
             record=SearchRecord(run, config, 1.0), progress=silent,
             weights=KeptWeights(config, run.checkpoints_of("").rstrip("/"), "max", silent.note),
-            capacity=lambda: num_workers, is_lost=lambda node: False, last_words=lambda slot: ((), ""),
+            capacity=lambda: num_workers, is_lost=lambda _: False, last_words=lambda _: ((), ""),
         )  # fmt: skip
         for worker in range(num_workers):
             assert self._conductor.new_slot(str(worker)) is not None

@@ -80,6 +80,38 @@ class Paced(nn.Module):
         return True
 
 
+class Troubled(nn.Module):
+    """A linear model that in its fifth training step does what it is told to.
+
+    fine: nothing; kills: its process, each time; hangs: stands still; eats: takes memory, ever more; slow: takes two
+    seconds to be built, and as long in each evaluation.
+    """
+
+    def __init__(self, inputs: ModelInputs, trouble: str = "fine") -> None:
+        super().__init__()
+        if trouble == "slow":
+            time.sleep(2)
+        self.layer = nn.Linear(inputs.num_numeric, inputs.num_outputs)
+        self.trouble, self.steps = trouble, 0
+
+    def forward(self, numeric_BF: Tensor) -> Tensor:
+        """Logits, unless it is in trouble."""
+        self.steps += self.training
+        if self.trouble == "slow" and not self.training:
+            time.sleep(2)
+        if self.training and self.steps == 5:
+            if self.trouble == "kills":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.trouble == "hangs":
+                time.sleep(3600)
+            if self.trouble == "eats":
+                self.eaten = []
+                while True:
+                    self.eaten.append(torch.ones(4_000_000))
+                    time.sleep(0.02)
+        return self.layer(numeric_BF)
+
+
 class Puts(nn.Module):
     """A linear model with an operation that has no deterministic kernel."""
 
