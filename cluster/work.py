@@ -27,7 +27,7 @@ from training.pipeline import Work
 from training.progress import Progress
 from training.report.page import write_report
 from training.run_folder import RunFolder, to_yaml
-from training.search.extend import trials_wanted
+from training.search.extend import EXTENDED, trials_wanted
 from training.tracking.mlflow import send_files
 
 
@@ -46,6 +46,8 @@ def tune(experiment: Experiment, progress: Progress, place: Place, more: int | N
         if note:
             progress.note(note)
     with place.work(experiment, progress, "tune") as (work, _):
+        if more is not None and experiment.search is not None:
+            work.run.journal.append(EXTENDED, trials=experiment.search.trials)
         found = pipeline.tune(work)
         pipeline.finish(work)
         return {

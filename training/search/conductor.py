@@ -209,6 +209,8 @@ class Conductor:
             if cause and name in guilty and len(guilty) == 1:
                 self._finish(opened, TrialState.FAIL, cause=cause)
                 continue
+            if alone and opened.is_suspect and not is_lost:
+                self._supply.clear()  # here is the culprit: the others of its stack go on together
             opened.is_suspect = opened.is_suspect or not is_lost
             opened.deaths += alone and not is_lost
             if opened.deaths > self._search.max_failures_per_trial:

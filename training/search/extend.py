@@ -3,6 +3,8 @@
 from training.errors import ConfigError
 from training.journal import Journal
 
+EXTENDED = "extended"  # event of a run's journal
+
 
 def trials_wanted(journal: Journal, in_file: int, more: int | None) -> tuple[int, str]:
     """Trials in all, and a note where that is not what was asked for.
@@ -15,17 +17,17 @@ def trials_wanted(journal: Journal, in_file: int, more: int | None) -> tuple[int
     Raises:
         ConfigError: there is no search to extend.
     """
-    earlier = [int(event["trials"]) for event in journal.events("search")]
-    ended = len({event["trial"] for event in journal.events("trial")})
-    aim = max([in_file, *earlier])
+    extended = max((int(event["trials"]) for event in journal.events(EXTENDED)), default=0)
+    aim = max(in_file, extended)
     if more is None:
         return aim, ""
-    if not earlier:
+    if not any(journal.events("search")):
         raise ConfigError(
             f"there is no search in {journal.path.parent} to extend by {more} trials",
             "run it first: manta tune without --more",
         )
+    ended = len({event["trial"] for event in journal.events("trial")})
     # The same command given again after a crash must not add its trials a second time.
-    if ended < aim and len(earlier) > 1 and aim > earlier[0]:
+    if ended < extended:
         return aim, f"the extension to {aim} trials is not finished ({ended} ended): it goes on"
-    return aim + more, ""
+    return max(aim, ended) + more, ""

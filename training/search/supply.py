@@ -54,6 +54,11 @@ class Supply:
         """It goes on when there is a slot for it."""
         self._again.append(opened)
 
+    def clear(self) -> None:
+        """Those that wait are suspected no more."""
+        for opened in self._again:
+            opened.is_suspect = False
+
     def next(self, *, is_free: bool) -> OpenTrial | None:
         """A trial that goes on, or a new one; None where there is none.
 

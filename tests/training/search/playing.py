@@ -223,7 +223,7 @@ def introduction(name: str, node: str = "n1") -> Told:
 
 def told(*heard: Heard, wants: int = 0, **more: Any) -> Told:
     """A slot's words."""
-    return Told("p", heard=heard, wants=wants, **more)
+    return Told(more.pop("incarnation", "p"), heard=heard, wants=wants, **more)
 
 
 def judged(trial: str, level: int, *scores: float, **more: Any) -> Heard:

@@ -6,13 +6,15 @@ import pytest
 
 from training.errors import ConfigError
 from training.journal import Journal
-from training.search.extend import trials_wanted
+from training.search.extend import EXTENDED, trials_wanted
 
 
 def journal(tmp_path: Path, searches: list[int], num_ended: int) -> Journal:
     """A search that was begun with so many trials, and again with so many, of which some have ended."""
     found = Journal(tmp_path / "journal.jsonl")
     for trials in searches:
+        if trials > searches[0]:
+            found.append(EXTENDED, trials=trials)
         found.append("search", trials=trials)
     for number in [*range(num_ended), *range(min(num_ended, 1))]:  # the first is there twice
         found.append("trial", trial=f"t{number:04d}")
@@ -41,10 +43,15 @@ def test_an_extension_counts_once(
     assert bool(note) == (more is not None and searches[-1:] == [wanted])
 
 
-def test_a_larger_file_extends_and_a_smaller_one_takes_nothing_back(tmp_path: Path) -> None:
+def test_a_larger_file_extends_and_a_smaller_one_takes_no_extension_back(tmp_path: Path) -> None:
     found = journal(tmp_path, [4, 7], 7)
     assert trials_wanted(found, 9, None)[0] == 9
     assert trials_wanted(found, 2, None)[0] == 7
+
+
+def test_a_file_that_says_less_than_before_is_believed(tmp_path: Path) -> None:
+    assert trials_wanted(journal(tmp_path, [400], 5), 7, None)[0] == 7
+    assert trials_wanted(journal(tmp_path, [400], 5), 3, 2)[0] == 7, "those that have ended are there"
 
 
 def test_there_must_be_a_search_to_extend(tmp_path: Path) -> None:
