@@ -8,8 +8,8 @@
 
 An MLP on digits, nothing stopped early. `marginal` is seconds a trial without start-up, as in `benchmarks.search`;
 utilisation is what nvidia-smi says twice a second between the first trial's end and the last one's, the mean. The last
-line is JSON. Without a GPU it says so and claims nothing; `--tiny` runs all of it on the CPU in small, two for eight, to
-see that it runs.
+The last line is JSON. Without a GPU it says so and claims nothing; `--tiny` runs all of it on the CPU in small, two for
+eight, to see that it runs.
 """
 
 import argparse

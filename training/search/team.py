@@ -71,9 +71,10 @@ class TeamRun:
             return "failed"
         if self._left:
             return "left"
-        if self._has_ended:
-            return "finished"
-        return "judged" if self.level >= self.until else "running"
+        # Its workers may have run past a rung by the time that anybody looks: it is judged there all the same.
+        if self.until < self._around.base.train.epochs and self.level >= self.until:
+            return "judged"
+        return "finished" if self._has_ended else "running"
 
     @property
     def level(self) -> int:

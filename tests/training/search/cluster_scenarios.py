@@ -37,7 +37,8 @@ class Searching:
                 "name": name, "storage": str(folder), "data": {"source": "sklearn:iris", "target": "target"},
                 "model": paced, "train": {"checkpoint": {"max_interval_s": 2.0}, **train},
                 "search": {
-                    "trials": TRIALS, "sampler": "random", "scheduler": "none", "fuse": False, "max_failures_per_trial": 0,
+                    "trials": TRIALS, "sampler": "random", "scheduler": "none", "fuse": False,
+                    "max_failures_per_trial": 0,  # a failure that counts would be the end of its trial
                     "space": {"train.peak_lr": {"log": [1e-4, 1e-1]}}, **more,
                 },
             }

@@ -132,6 +132,7 @@ print(run(experiment(Path(sys.argv[1]), "driver", trials=int(sys.argv[2]))), flu
 """
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_followed_by_one_that_goes_on(tmp_path: Path) -> None:
     trials = 300
     command = [sys.executable, "-c", DRIVER, str(tmp_path), str(trials)]
