@@ -2,6 +2,8 @@
 
 A trial's score after t of T epochs is f(settings) * (1 - exp(-pace * t / T)) / (1 - exp(-pace)) plus noise, so the last
 epoch's true score is f, and the best that any trial can have is 1. Where `pace` differs among settings, curves cross.
+Where a model overfits, the score falls from its best, f, towards the end: there an early score, even a poor one, may be
+above the last score of a good trial.
 """
 
 import json
@@ -67,6 +69,7 @@ class MadeUp:
     factor: int = 3
     stops_often: bool = False
     noise: float = 0.01
+    falls: float = 0.0  # share of the score that is lost by the end, by overfitting
     best: float = 1.0
 
     def true_curve(self, params: Params) -> np.ndarray:
@@ -74,7 +77,8 @@ class MadeUp:
         final = self.score(params)
         pace = self.pace(params, final)
         done_T = np.arange(1, self.epochs + 1) / self.epochs
-        return final * (1 - np.exp(-pace * done_T)) / (1 - math.exp(-pace))
+        curve_T = (1 - np.exp(-pace * done_T)) / (1 - math.exp(-pace)) - self.falls * done_T
+        return final * curve_T / curve_T.max() if self.falls else final * curve_T
 
     def seen_curve(self, params: Params, seed: int) -> np.ndarray:
         """Scores as a search sees them: the same settings and seed give the same noise."""
@@ -166,6 +170,10 @@ def _slow_winners(_params: Params, final: float) -> float:
     return 1.0 + 9.0 * (1 - final) ** 2
 
 
+def _fast(params: Params, _final: float) -> float:
+    return 12.0 + 6.0 * math.sin(7.0 * params[f"{AT}.x0"] + 5.0 * params[f"{AT}.x1"])
+
+
 def _wavy(params: Params, _final: float) -> float:
     """Fast and slow settings, whatever they come to."""
     return 4.0 + 3.0 * math.sin(7.0 * params[f"{AT}.x0"] + 5.0 * params[f"{AT}.x1"])
@@ -179,4 +187,6 @@ PROBLEMS: tuple[MadeUp, ...] = (
     MadeUp("misleading", _unit(3), _hartmann3, _slow_winners),
     MadeUp("frequent3", _unit(3), _hartmann3, _wavy, epochs=64, grace=1, factor=4, stops_often=True),
     MadeUp("frequent6", _unit(6), _hartmann6, _even, epochs=64, grace=1, factor=4, stops_often=True),
+    MadeUp("overfit", _unit(3), _hartmann3, _fast, falls=0.6),
+    MadeUp("frequent_overfit", _unit(6), _hartmann6, _fast, epochs=64, grace=1, factor=4, stops_often=True, falls=0.6),
 )

@@ -61,7 +61,7 @@ def marginal_s(ended: Sequence[float], first: int) -> float:
     return (ended[-1] - ended[first - 1]) / (len(ended) - first) if len(ended) > first else math.nan
 
 
-def make_experiment(storage: str, num_trials: int, name: str, fuse: bool | str) -> Experiment:
+def make_experiment(storage: str, num_trials: int, name: str, fuse: bool | str, lanes: int | None = None) -> Experiment:
     """An MLP on the bundled digits."""
     space = {"train.peak_lr": {"log": list(RATES)}, "model.dropout": {"range": list(DROPOUTS)}}
     return Experiment.model_validate(
@@ -73,7 +73,7 @@ def make_experiment(storage: str, num_trials: int, name: str, fuse: bool | str) 
             "train": {"epochs": EPOCHS, "early_stopping": None, "device": "cpu"},
             "search": {
                 "trials": num_trials, "concurrency": SLOTS, "sampler": "random", "scheduler": "none", "fuse": fuse,
-                "space": space,
+                "space": space, "lanes": lanes,
             },
         }
     )  # fmt: skip
