@@ -90,13 +90,14 @@ def test_a_lane_of_a_stack_comes_close_and_says_why(
     found = searched(
         tmp_path, {"trials": 8, "fuse": True, "lanes": 4}, data={"source": "sklearn:digits", "target": "target"}
     )
-    assert all(event["lanes"] > 1 for event in found.values())
-    told = again(tmp_path, "t0002", capsys)
+    lane = max(found, key=lambda trial: int(found[trial]["lanes"]))
+    assert found[lane]["lanes"] > 1
+    told = again(tmp_path, lane, capsys)
     assert told["largest_difference"] < 0.02, "a row or two of 269"
     if not told["is_equal"]:
         assert (
             told["why"]
-            == f"the search trained it in a stack of {found['t0002']['lanes']}, which adds numbers in another order"
+            == f"the search trained it in a stack of {found[lane]['lanes']}, which adds numbers in another order"
         )
 
 

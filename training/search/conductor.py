@@ -221,7 +221,6 @@ class Conductor:
 
     def _requeue(self, opened: OpenTrial) -> None:
         opened.slot, opened.resumes = "", True
-        opened.attempts += 1
         opened.remember()
         if not self.ended:
             self._supply.again(opened)
@@ -236,7 +235,9 @@ class Conductor:
             opened = self._supply.next(is_free=not slot.trials)
             if opened is None:
                 break
-            opened.slot = slot.name
+            opened.slot, opened.attempts = slot.name, opened.attempts + 1
+            if opened.resumes:
+                opened.remember()
             slot.trials.add(opened.name)
             self._open[opened.name] = opened
             self._judge.meet(opened.name, opened.params)

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, Trial
 
-from training.metric_names import Mode
+from training.metric_names import Mode, is_better
 from training.search.messages import Heard, Part
 from training.search.study import name_of
 
@@ -26,6 +26,7 @@ class OpenTrial:
     level: int = 0  # heard of
     known: int = 0  # level up to which slots told this driver
     reported: int = 0  # level up to which the study knows its score
+    running: float | None = None  # best score, or mean, of the levels that were reported
     until: int = 0
     curve: list[float] = field(default_factory=list)
     rungs: list[tuple[int, float]] = field(default_factory=list)
@@ -39,7 +40,7 @@ class OpenTrial:
     startup_s: float = 0.0
     recomputed_s: float = 0.0
     lanes: int = 1
-    attempts: int = 1
+    attempts: int = 0
     deaths: int = 0
     is_suspect: bool = False  # it was in a process that died with others
     resumes: bool = False
@@ -61,11 +62,12 @@ class OpenTrial:
         level = max(frozen.intermediate_values, default=0)
         return cls(
             name_of(frozen.number), trial, dict(lineage[-1]["params"]) if lineage else params, source, resumes=True,
-            level=level, reported=level, lineage=lineage, heard=list(known.get("heard", [])),
-            curve=[frozen.intermediate_values[each] for each in sorted(frozen.intermediate_values)],
+            level=level, reported=level, running=frozen.intermediate_values.get(level), lineage=lineage,
+            heard=list(known.get("heard", [])),
+            curve=[frozen.intermediate_values.get(each, math.nan) for each in range(1, level + 1)],
             rungs=[(int(each[0] or 0), _number(each[1])) for each in known.get("heard", [])],
             useful_s=spent.get("useful_s", 0.0), startup_s=spent.get("startup_s", 0.0),
-            recomputed_s=spent.get("recomputed_s", 0.0), attempts=spent.get("attempts", 1) + 1,
+            recomputed_s=spent.get("recomputed_s", 0.0), attempts=max(1, spent.get("attempts", 1)),
         )  # fmt: skip
 
     @property
@@ -89,12 +91,14 @@ class OpenTrial:
 
     def report(self, mode: Mode, *, is_mean: bool) -> None:
         """Every new level is an intermediate value of the study: the best score so far, or the mean of all."""
-        for level in range(self.reported + 1, self.level + 1):
-            scores = [score for score in self.curve[:level] if math.isfinite(score)]
-            if scores:
-                best = max(scores) if mode == "max" else min(scores)
-                self.trial.report(sum(scores) / len(scores) if is_mean else best, level)
-        self.reported = self.level
+        for level, score in enumerate(self.curve[self.reported : self.level], self.reported + 1):
+            if is_mean:
+                self.running = sum(self.curve[:level]) / level
+            elif is_better(score, self.running, mode):
+                self.running = score
+            if self.running is not None and math.isfinite(self.running):
+                self.trial.report(self.running, level)
+        self.reported = max(self.reported, min(self.level, len(self.curve)))
 
     def note_judgement(self, level: int, values: Sequence[float]) -> bool:
         """Keep what the judge hears, for a later driver's judge; False where it was heard before."""

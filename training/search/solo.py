@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from training.alone import as_cause
@@ -11,7 +11,7 @@ from training.config import Experiment
 from training.determinism import deterministic
 from training.errors import StorageError
 from training.loop import Trainer, next_epoch
-from training.metric_names import Mode, is_better
+from training.search.curve import Curve
 from training.search.messages import Assignment, Cloning, Heard, HeardState, Part
 from training.search.surroundings import Surroundings
 from training.search.trial_session import TrialKeeper, TrialSession
@@ -33,6 +33,7 @@ class SoloRun:
         self.assignment, self.until = assignment, assignment.until
         self._around = around
         self._replicates = around.replicates
+        self._curve = Curve(around.metric, around.mode)
         self._experiment: Experiment | None = None
         self._keeper: TrialKeeper | None = None
         self._trainer: Trainer | None = None
@@ -180,8 +181,7 @@ class SoloRun:
         if (state, level) == self._told:
             return []
         self._told = (state, level)
-        curve = self._curve()
-        new = curve[self._told_level : level]
+        new = self._scores()[self._told_level : level]
         self._told_level = max(level, self._told_level)
         epochs = self._epochs + (self._trainer.epoch if self._trainer else 0)
         heard = Heard(
@@ -200,18 +200,18 @@ class SoloRun:
         steps = trainer.step / max(trainer.steps_per_epoch * epochs, 1) if trainer else 0.0
         return min(1.0, (len(self._parts) + steps) / len(self._replicates))
 
-    def _curve(self) -> list[float]:
-        """Score of each level."""
+    def _scores(self) -> list[float]:
+        """Of each level."""
         if not self._counts_epochs:
             return [part.score for part in self._parts]
-        history = self._trainer.history if self._trainer else []
-        return [metrics.get(f"validation/{self._around.metric}", math.nan) for metrics in history]
+        self._curve.follow(self._trainer.history if self._trainer else [])
+        return self._curve.scores
 
     def _values(self, level: int) -> tuple[float, ...]:
         if not level:
             return ()
-        curve = self._curve()[:level]
-        score = best_of(curve, self._around.mode) if self._counts_epochs else sum(curve) / len(curve)
+        scores = self._scores()
+        score = self._curve.bests[level - 1] if self._counts_epochs else sum(scores[:level]) / level
         return self._around.weighed(score, self._useful_s, self._measured)
 
     def _loss(self) -> float:
@@ -271,6 +271,7 @@ class SoloRun:
                 trainer = self._trainer_of(experiment, None)
                 trainer.load(with_settings_of(trainer.checkpoint(), found[1]))
                 self._trainer = trainer
+                self._curve.clear()
                 self._experiment = experiment
                 self._try_to_save()  # a process that is lost must not go on from the weights of before
             self.until = cloning.until
@@ -294,15 +295,6 @@ class _Session(TrialSession):
     def save(self, checkpoint: Checkpoint, place: Place, *, wait: bool = False) -> None:
         """Into the run's storage. Raises StorageError with `wait`."""
         super().save({**checkpoint, **self._run.extra()}, place, wait=wait)
-
-
-def best_of(scores: Sequence[float], mode: Mode) -> float:
-    """The best of some scores; NaN where none is a number."""
-    best = math.nan
-    for score in scores:
-        if is_better(score, best, mode):
-            best = score
-    return best
 
 
 def with_settings_of(own: Mapping[str, Any], lent: Mapping[str, Any]) -> Checkpoint:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -12,11 +11,12 @@ from training.config import Experiment
 from training.data.prepared import Part
 from training.errors import StorageError, TrainingFailed
 from training.package.errors import UserError
+from training.search.curve import Curve
 from training.search.fused.find import find_lanes
 from training.search.fused.shape import Shape, signature
 from training.search.fused.stack import Stack
 from training.search.messages import Assignment, Cloning, Heard, HeardState
-from training.search.solo import USEFUL_S, best_of
+from training.search.solo import USEFUL_S
 from training.search.surroundings import Surroundings
 from training.search.trial_session import TrialKeeper
 from training.search.workbench import Run
@@ -158,7 +158,9 @@ class StackRun:
     def add(self, assignment: Assignment, experiment: Experiment, measured: tuple[float, float] | None) -> None:
         """One more trial, from where it stood; `measured` is what the search weighs of its model."""
         began = time.perf_counter()
-        lane = _Lane(assignment, self._around.keeper_of(assignment.trial, experiment, may_be_there=assignment.resumes))
+        around, trial = self._around, assignment.trial
+        keeper = around.keeper_of(trial, experiment, may_be_there=assignment.resumes)
+        lane = _Lane(assignment, keeper, Curve(around.metric, around.mode))
         lane.measured = measured
         self._lanes[assignment.trial] = lane
         try:
@@ -234,12 +236,13 @@ class StackRun:
         level = min(epoch, lane.until) if state == "judged" else epoch
         if (state, level) == lane.told:
             return None
-        curve = [metrics.get(f"validation/{self._around.metric}", math.nan) for metrics in history]
-        new = curve[lane.told_level : level]
+        if history:
+            lane.curve.follow(history)
+        new = lane.curve.scores[lane.told_level : level]
         lane.told, lane.told_level = (state, level), max(level, lane.told_level)
         loss = self._stack.lane(name).best_loss if history else 0.0
         heard = Heard(
-            name, state, level, values=self._values(curve[:level], lane), curve=tuple(new),
+            name, state, level, values=self._values(level, lane), curve=tuple(new),
             loss=loss if math.isfinite(loss) else 0.0, epochs=epoch, useful_s=lane.untold_s, startup_s=lane.startup_s,
             restored_s=lane.restored_s, cause=lane.cause, lanes=lane.most_lanes, saved_bytes=lane.keeper.saved_bytes,
             share=self._share(name),
@@ -252,8 +255,10 @@ class StackRun:
         steps = self._stack.steps_per_epoch * self._around.base.train.epochs
         return self._stack.lane(name).step / max(steps, 1) if name in self._stack.names else 0.0
 
-    def _values(self, curve: Sequence[float], lane: "_Lane") -> tuple[float, ...]:
-        return self._around.weighed(best_of(curve, self._around.mode), lane.useful_s, lane.measured) if curve else ()
+    def _values(self, level: int, lane: "_Lane") -> tuple[float, ...]:
+        if not level or level > len(lane.curve.bests):
+            return ()
+        return self._around.weighed(lane.curve.bests[level - 1], lane.useful_s, lane.measured)
 
     def go_on(self, trial: str, until: int) -> None:
         """It was judged, and stays."""
@@ -285,8 +290,8 @@ class StackRun:
 class _Lane:
     """What the slot knows of one trial in a stack."""
 
-    def __init__(self, assignment: Assignment, keeper: TrialKeeper) -> None:
-        self.until, self.keeper = assignment.until, keeper
+    def __init__(self, assignment: Assignment, keeper: TrialKeeper, curve: Curve) -> None:
+        self.until, self.keeper, self.curve = assignment.until, keeper, curve
         self.told: tuple[HeardState, int] = ("running", assignment.known)
         self.told_level = assignment.known
         self.useful_s = self.untold_s = self.startup_s = 0.0

@@ -24,8 +24,8 @@ from training.hosts.ray_train import train_on_workers
 from training.hosts.record import Recorder
 from training.journal import Journal
 from training.progress import Live, Silent
+from training.search.curve import Curve
 from training.search.messages import Assignment, Cloning, Heard, HeardState
-from training.search.solo import best_of
 from training.search.surroundings import Surroundings
 
 LOOK_EVERY_S = 0.1
@@ -39,7 +39,7 @@ class TeamRun:
     def __init__(self, assignment: Assignment, around: Surroundings) -> None:
         self.assignment, self.until = assignment, assignment.until
         self._around = around
-        self._epochs = _Epochs(around)
+        self._epochs, self._curve = _Epochs(around), Curve(around.metric, around.mode)
         self._thread: threading.Thread | None = None
         self._is_wanted = True
         self._has_ended = False
@@ -133,10 +133,11 @@ class TeamRun:
         level = min(self.level, self.until) if state == "judged" else self.level
         if level <= self._told and state == self._told_state:
             return []
-        curve = self._curve()
-        new, self._told, self._told_state = curve[self._told : level], max(self._told, level), state
+        self._curve.follow(self._epochs.history)
+        new = self._curve.scores[self._told : level]
+        self._told, self._told_state = max(self._told, level), state
         useful_s, startup_s = self._epochs.useful_s, self._epochs.startup_s
-        values = self._around.weighed(best_of(curve[:level], self._around.mode), useful_s, None) if level else ()
+        values = self._around.weighed(self._curve.bests[level - 1], useful_s, None) if level else ()
         heard = Heard(
             self.assignment.trial, state, level, values=values, curve=tuple(new),
             loss=self._loss, epochs=self.level, useful_s=useful_s - self._told_s,
@@ -145,10 +146,6 @@ class TeamRun:
         )  # fmt: skip
         self._told_s, self._told_startup_s = useful_s, startup_s
         return [heard]
-
-    def _curve(self) -> list[float]:
-        name = f"validation/{self._around.metric}"
-        return [metrics.get(name, math.nan) for metrics in self._epochs.history]
 
     def go_on(self, trial: str, until: int) -> None:
         """It was judged, and stays."""
