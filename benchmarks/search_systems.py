@@ -19,14 +19,14 @@ from benchmarks.search_problems import Params, Problem, experiment_of
 from training.progress import Silent
 from training.run_folder import RunFolder
 from training.search.conductor import Conductor
-from training.search.drawing import Space
 from training.search.judges import judge_of
+from training.search.limits.spending import Spending
+from training.search.limits.weights import KeptWeights
 from training.search.messages import Heard, Told
-from training.search.proposals import Proposals
 from training.search.record import LIVE_FILE, SearchRecord
-from training.search.spending import Spending
+from training.search.sampling.proposals import Proposals
+from training.search.space.drawing import Space
 from training.search.study import FILE, SearchStudy
-from training.search.weights import KeptWeights
 
 SCORE = "score"
 

@@ -24,8 +24,8 @@ from training.pipeline import Work, working
 from training.progress import Progress
 from training.run_record import RunRecord, number
 from training.search.messages import Assignment
-from training.search.solo import SoloRun
-from training.search.surroundings import FoldRows, Surroundings
+from training.search.slot.solo import SoloRun
+from training.search.slot.surroundings import FoldRows, Surroundings
 
 MAX_NAME = 63
 

@@ -7,7 +7,7 @@ from training.data.prepare import prepare
 from training.errors import ConfigError
 from training.pipeline import deciding_metric
 from training.progress import Progress
-from training.search.plan import Plan, Slots, make_plan, slots_here, slots_of
+from training.search.plan.plan import Plan, Slots, make_plan, slots_here, slots_of
 from training.search.search import require_possible
 from training.suitable import require_suitable
 

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from cluster.console import duration, table_lines
-from training.search.cost import Cost
-from training.search.estimate import Interval
-from training.search.plan import Plan
+from training.search.plan.cost import Cost
+from training.search.plan.estimate import Interval
+from training.search.plan.plan import Plan
 
 NAME_WIDTH = 11
 

@@ -4,7 +4,7 @@ from cluster.console import duration, table_lines
 from training.journal import Event
 from training.package.manifest import Variant
 from training.run_record import RunRecord
-from training.search.ledger import Totals, ledger_text
+from training.search.limits.ledger import Totals, ledger_text
 from training.summary import FoldsSummary, summarise
 
 MANY_ROWS = "32"  # the batch size shown beside 1

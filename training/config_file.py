@@ -12,7 +12,7 @@ from training.config_problems import Problem, problem_lines, problems_of, unknow
 from training.config_schema import Key, all_keys, matching_key, split_key
 from training.config_set import set_key, with_values
 from training.errors import ConfigError
-from training.search.space_check import space_problems
+from training.search.space.check import space_problems
 from training.yaml_text import dump_yaml, infinite_numbers, parse_yaml
 
 YAML_ENDINGS = (".yaml", ".yml")

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from training.metric_names import METRIC_MODES
 from training.package.shapes import StrictModel
-from training.search.space import Dimension
+from training.search.space.dimensions import Dimension
 
 # Trials are judged by one set of rows, told apart by one set of labels, and cost as much as each other.
 SAME_IN_ALL_TRIALS = (

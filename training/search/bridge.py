@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 
 from training.hosts import machines
 from training.search.conductor import Conductor
-from training.search.slot import SLOT, TOLD
+from training.search.slot.actor import SLOT, TOLD
 
 
 class HeadKilled(BaseException):

@@ -17,16 +17,16 @@ from training.errors import TrainingFailed
 from training.metric_names import Mode
 from training.progress import Progress
 from training.search.judges import Clone, GoOn, Judge, Stop
+from training.search.limits.spending import Spending
+from training.search.limits.weights import KeptWeights
 from training.search.messages import Assignment, Cloning, Heard, Orders, Told
 from training.search.open_trial import OpenTrial
 from training.search.outcomes import Outcomes, no_score
-from training.search.proposals import Proposals
 from training.search.record import SearchRecord
+from training.search.sampling.proposals import Proposals
 from training.search.slots import Slots, SlotState
-from training.search.spending import Spending
 from training.search.study import SearchStudy
 from training.search.supply import Supply
-from training.search.weights import KeptWeights
 from training.search_config import SearchConfig
 
 WAIT_S = 0.2  # a slot without work asks again after so long

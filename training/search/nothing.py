@@ -8,9 +8,9 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from training.errors import TrainingFailed
-from training.search.cost import Bench, measure
-from training.search.estimate import START_S
-from training.search.spending import Spending
+from training.search.limits.spending import Spending
+from training.search.plan.cost import Bench, measure
+from training.search.plan.estimate import START_S
 
 logger = logging.getLogger(__name__)
 MOST_CAUSES = 5

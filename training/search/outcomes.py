@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 from training.metric_names import Mode, is_better
 from training.progress import Progress
 from training.search.judges import Judge
+from training.search.limits.spending import Spending
+from training.search.limits.weights import KeptWeights
 from training.search.open_trial import OpenTrial, finite
 from training.search.record import SearchRecord
-from training.search.spending import Spending
 from training.search.study import DONE, STATES, SearchStudy, front_of, name_of, score_of
-from training.search.weights import KeptWeights
 from training.search_config import SearchConfig
 
 

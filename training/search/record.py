@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from training.progress import TrialDone
 from training.progress import TrialState as State
 from training.run_folder import RunFolder, write_text
-from training.search.ledger import usd_of
+from training.search.limits.ledger import usd_of
 from training.search.study import DONE, STATES, name_of, score_of
 from training.search_config import SearchConfig
 

@@ -29,19 +29,19 @@ from training.progress import Progress
 from training.run_folder import RunFolder
 from training.search.bridge import HeadKilled, SlotDeaths, SlotSearcher, WhenOver
 from training.search.conductor import Conductor
-from training.search.cost import Bench
 from training.search.judges import judge_of
 from training.search.judges.racing import why_never
+from training.search.limits.spending import Spending
+from training.search.limits.weights import KeptWeights
 from training.search.nothing import why_nothing
-from training.search.proposals import Proposals
+from training.search.plan.cost import Bench
 from training.search.record import LIVE_FILE, SearchRecord
 from training.search.result import SearchResult
-from training.search.samplers import GENERATIONS, LEARNING
-from training.search.slot import Slot, last_words
-from training.search.spending import Spending
+from training.search.sampling.proposals import Proposals
+from training.search.sampling.samplers import GENERATIONS, LEARNING
+from training.search.slot.actor import Slot, last_words
+from training.search.slot.surroundings import FoldRows
 from training.search.study import DONE, FILE, SearchStudy, best_trial, front_of, name_of, score_of
-from training.search.surroundings import FoldRows
-from training.search.weights import KeptWeights
 from training.search_config import RacingConfig, SearchConfig
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from optuna.trial import FrozenTrial, Trial
 
 from training.search.open_trial import OpenTrial
-from training.search.proposals import Proposals
+from training.search.sampling.proposals import Proposals
 from training.search.study import DONE, SearchStudy, name_of
 
 

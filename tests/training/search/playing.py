@@ -13,12 +13,12 @@ from training.progress import Silent, TrialDone
 from training.run_folder import RunFolder
 from training.search.conductor import Conductor
 from training.search.judges import judge_of
+from training.search.limits.spending import Spending
+from training.search.limits.weights import KeptWeights
 from training.search.messages import Assignment, Cloning, Heard, HeardState, Orders, Part, Told
-from training.search.proposals import Proposals
 from training.search.record import LIVE_FILE, SearchRecord
-from training.search.spending import Spending
+from training.search.sampling.proposals import Proposals
 from training.search.study import FILE, SearchStudy
-from training.search.weights import KeptWeights
 from training.search_config import SearchConfig
 
 Score = Callable[[Mapping[str, Any], int], float]  # of a trial's settings at a level

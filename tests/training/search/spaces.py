@@ -4,7 +4,7 @@ from typing import Any
 
 from training.config import Experiment
 from training.config_file import apply_overrides
-from training.search.drawing import Space
+from training.search.space.drawing import Space
 
 KINDS = {
     "model.hidden": {"choice": [[64], [128, 128]], "when": {"model.kind": "mlp"}},

@@ -16,7 +16,7 @@ from training.journal import Event
 from training.run_folder import RunFolder
 from training.search.result import SearchResult
 from training.search.search import search
-from training.search.slot import Slot
+from training.search.slot.actor import Slot
 
 pytestmark = pytest.mark.slow
 INTERVAL_S = 1.0

@@ -68,7 +68,7 @@ def test_bytes_on_disk_stay_within_the_budget_and_the_best_stay(
 ) -> None:
     """Three kept trials take 1.9 MB each, two that run up to 4 MB each while one checkpoint replaces another;
     ten that stayed would take 19."""
-    monkeypatch.setattr("training.search.weights.LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr("training.search.limits.weights.LOOK_EVERY_S", 0.2)
     wanted = experiment(
         tmp_path, "bounded", 15_000, trials=10, fuse=False, scheduler={"kind": "asha", "grace": 2}, keep_best=3,
         storage_budget="16MB",

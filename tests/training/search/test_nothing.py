@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tests.training.search.slots import around_of, iris
+from tests.training.search.made_up_slots import around_of, iris
 from training.data.prepare import prepare
 from training.journal import Journal
-from training.search.cost import Bench
-from training.search.drawing import Space
+from training.search.limits.spending import Spending
 from training.search.nothing import why_nothing
-from training.search.spending import Spending
+from training.search.plan.cost import Bench
+from training.search.space.drawing import Space
 from training.search.study import SearchStudy
 
 

@@ -16,10 +16,10 @@ from training.data.prepare import prepare
 from training.errors import TrainingFailed
 from training.progress import Silent
 from training.run_folder import RunFolder
-from training.search.drawing import Space
-from training.search.proposals import Proposals
 from training.search.result import SearchResult
+from training.search.sampling.proposals import Proposals
 from training.search.search import search
+from training.search.space.drawing import Space
 from training.search.study import SearchStudy, best_trial, score_of
 
 

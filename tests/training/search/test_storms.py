@@ -27,10 +27,10 @@ from tests.training.search.playing import (
 from training.config import Experiment
 from training.hosts.notices import Notices
 from training.search import conductor
+from training.search.slot.surroundings import Surroundings
+from training.search.slot.trial_session import Watched
+from training.search.slot.workbench import Workbench
 from training.search.study import DONE, STATES, name_of
-from training.search.surroundings import Surroundings
-from training.search.trial_session import Watched
-from training.search.workbench import Workbench
 
 
 @dataclass

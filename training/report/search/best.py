@@ -12,7 +12,7 @@ from training.report.search.pareto import objective_text, title_of
 from training.report.search.view import Search, units_of
 from training.report.shell import Figure, Part, chart_grid, chart_part, figure, together
 from training.report.text import Cell, esc, facts, money, plotted, score, setting, table
-from training.search.values import same
+from training.search.space.values import same
 
 NUM_BEST = 10
 SOURCES = {

@@ -10,7 +10,7 @@ from training.journal import Event
 from training.report.search.view import Search
 from training.report.shell import Part
 from training.report.text import esc, setting, table
-from training.search.values import is_number, same
+from training.search.space.values import is_number, same
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?")
 MAX_GROUPS = 30

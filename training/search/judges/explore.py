@@ -8,8 +8,8 @@ import numpy as np
 from ray import tune
 from ray.tune.schedulers.pbt import _explore
 
-from training.search.space import Choice, Dimension, IntRange, LogRange, Ordered, Range
-from training.search.values import is_number
+from training.search.space.dimensions import Choice, Dimension, IntRange, LogRange, Ordered, Range
+from training.search.space.values import is_number
 from training.seeds import seeded
 
 FACTORS: Any = (1.2, 0.8)

@@ -18,7 +18,7 @@ from training.search.judges.verdicts import (
     next_of,
     number_of,
 )
-from training.search.space import Dimension
+from training.search.space.dimensions import Dimension
 from training.search_config import PbtConfig
 
 
