@@ -47,6 +47,7 @@ from training.search_config import RacingConfig, SearchConfig
 logger = logging.getLogger(__name__)
 QUIET = {  # Tune's own logs and snapshots: the journal and the study are the record, written at once
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "200",  # slots start at the same time; for a searcher, Tune starts one after another
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would turn Ctrl-C into a search that ended well
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a slot's result is no metric
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",

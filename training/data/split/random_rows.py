@@ -6,7 +6,6 @@ Shape letters: N rows, K strata.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from training.data.config import FoldsConfig
 from training.data.split.parts import MIN_HELD_OUT
@@ -31,11 +30,12 @@ class RandomRows:
                 f"{len(rows)} rows are too few to divide: {num_held} held out leave {len(rows) - num_held} to train on",
                 "add rows, or lower data.split.validation and data.split.test",
             )
-        seed = (self.seed + step) % 2**32  # all that NumPy's older generator takes
-        if self.strata is None:
-            kept, held = train_test_split(rows, test_size=num_held, random_state=seed)
-            return np.sort(kept), np.sort(held)
-        is_held_N = _draw(self.strata.ids[rows], num_strata, num_held, parts_left, np.random.RandomState(seed))
+        draw = np.random.RandomState((self.seed + step) % 2**32)  # all that NumPy's older generator takes
+        if self.strata is None:  # as scikit-learn's `train_test_split` does, which takes a second to import
+            is_held_N = np.zeros(len(rows), dtype=bool)
+            is_held_N[draw.permutation(len(rows))[:num_held]] = True
+        else:
+            is_held_N = _draw(self.strata.ids[rows], num_strata, num_held, parts_left, draw)
         return rows[~is_held_N], rows[is_held_N]
 
     def fold(self, rows: np.ndarray, folds: FoldsConfig, parts_left: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,15 +5,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from training.config import Experiment
 from training.config_file import apply_overrides
-from training.data.folds import FoldTables, read_folds
-from training.data.prepare import prepare
 from training.data.prepared import Facts, Part
 from training.data.split import Split
 from training.data.stream.part import StreamPart
@@ -24,6 +22,9 @@ from training.models import ModelInputs, build_model
 from training.run_mirror import joined
 from training.search.slot.trial_session import TrialKeeper, Watched
 
+if TYPE_CHECKING:
+    from training.data.folds import FoldTables
+
 LATENCY_ROUNDS = 30
 MB = 1e6
 Rows = tuple[Facts, Part | StreamPart, Part]  # facts, training rows, rows that judge
@@ -33,7 +34,7 @@ Rows = tuple[Facts, Part | StreamPart, Part]  # facts, training rows, rows that 
 class FoldRows:
     """How to make any fold's rows."""
 
-    tables: FoldTables
+    tables: "FoldTables"
     splits: tuple[Split, ...]
 
     def rows(self, fold: int) -> Rows:
@@ -102,6 +103,8 @@ class Surroundings:
         if fold is None:
             if is_own:
                 return self.data
+            from training.data.prepare import prepare  # noqa: PLC0415  # scikit-learn, a second that most need not wait for
+
             prepared = prepare(experiment.data, self.data_base, code_path=self.code_path)
             return prepared.facts, prepared.train, prepared.validation
         folds = self.folds
@@ -109,6 +112,8 @@ class Surroundings:
             search = self.base.search
             assert search is not None
             assert search.folds is not None
+            from training.data.folds import read_folds  # noqa: PLC0415  # the same
+
             found = read_folds(experiment.data, search.folds, self.data_base, code_path=self.code_path)
             folds = FoldRows(found.for_workers(), found.splits)
         return folds.rows(fold)

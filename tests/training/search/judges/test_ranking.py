@@ -79,7 +79,8 @@ def test_an_objective_given_twice_stops_whom_it_stops_alone(values: list[int], f
         together = two.hear(f"t{i:04d}", 2, [value, value])
         share = (i - 1) / factor
         num_better = sum(other > value for other in values[:i])
-        if share.is_integer() or num_better != math.ceil(share):
+        place = (i - 1) * (1 - 1 / factor)  # as Tune reckons it: 3.0000000000000004 lies between two trials, too
+        if place.is_integer() or num_better != math.ceil(share):
             assert isinstance(together, Stop) == isinstance(alone, Stop)
 
 

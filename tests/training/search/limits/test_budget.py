@@ -49,7 +49,7 @@ def test_who_works_until_the_deadline_leaves_the_reserve(
     assert decision.seconds is not None
     assert decision.seconds > 0
     after = before + decision.seconds * (1 if kind == "wall_s" else devices)
-    assert total * in_seconds - after == pytest.approx(reserve, rel=1e-6, abs=1e-6)
+    assert total * in_seconds - after == pytest.approx(reserve, rel=1e-6, abs=1e-12 * total * in_seconds)
 
 
 def test_without_a_budget_slots_work_as_long_as_they_like() -> None:
