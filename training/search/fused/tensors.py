@@ -27,7 +27,9 @@ class LaneTensors:
     def __init__(self, moments: Sequence[str], device: torch.device) -> None:
         self._moments, self._device = tuple(moments), device
         self._all: dict[str, Tensor] = {}
-        self._waiting: list[Row] = []  # lanes that are put to the others when somebody asks, all with one copy
+        # Done when somebody asks, with one copy for all lanes that come or go together:
+        self._kept: list[int] | None = None  # lanes that stay, of those there are; None: all
+        self._waiting: list[Row] = []  # lanes to be put behind them
 
     @property
     def num_bytes(self) -> int:
@@ -55,8 +57,9 @@ class LaneTensors:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Only these lanes, in this order."""
-        index = torch.tensor(rows, dtype=torch.int64, device=self._device)
-        self._all = {name: tensor.index_select(0, index) for name, tensor in self._settled().items()}
+        if self._waiting:
+            self._settled()
+        self._kept = list(rows) if self._kept is None else [self._kept[row] for row in rows]
 
     def row(self, number: int) -> Row:
         """A copy of one lane."""
@@ -80,6 +83,10 @@ class LaneTensors:
             self._all[best].index_copy_(0, index, self._all[now].index_select(0, index))
 
     def _settled(self) -> dict[str, Tensor]:
+        if self._kept is not None:
+            index = torch.tensor(self._kept, dtype=torch.int64, device=self._device)
+            self._all = {name: tensor.index_select(0, index) for name, tensor in self._all.items()}
+            self._kept = None
         if self._waiting:
             rows, self._waiting = self._waiting, []
             names = list(rows[0])
