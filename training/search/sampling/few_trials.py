@@ -17,7 +17,7 @@ LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class FewTrials:
-    """Remembers which finished trials are the best, and gives views of a study. Each trial is looked at until it ends."""
+    """Remembers which finished trials are the best, and gives views of a study. It looks at each until it has ended."""
 
     def __init__(self, num_newest: int) -> None:
         """`num_newest` finished trials are seen beside the best ones."""
