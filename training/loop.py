@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.augment import Augmenter
+from training.best_epoch import BestEpoch
 from training.cpu_memory import keep_freed_memory
 from training.data.batches import Batch, LoaderState
 from training.data.loading import open_loader
@@ -28,7 +29,7 @@ from training.errors import TrainingFailed
 from training.full_state import load_model_state, placed_like
 from training.loss_log import Diverged, LossLog
 from training.losses import Loss, loss_weights
-from training.metric_names import METRIC_MODES, is_better, prefixed
+from training.metric_names import METRIC_MODES, prefixed
 from training.metrics import Scores
 from training.models.ensemble import Ensemble
 from training.optim.precision import check_precision
@@ -43,7 +44,6 @@ from training.train_config import TrainConfig
 
 CHECKPOINT_FORMAT = 3  # 1 could not stand in the middle of an epoch, 2 knew one optimizer and one schedule
 MAX_ROLLBACKS = 3
-ROWS_TOLD = 10  # of a batch that a training diverged on
 
 
 class Trainer:
@@ -78,7 +78,7 @@ class Trainer:
         self._losses = LossLog(session.rank, session.world_size, session.device)
         self._has_begun = False  # a step was made by this process: before it lies all that starting costs
         self._compiled_for: set[tuple[Any, ...]] = set()
-        self.best_epoch, self.best_score, self.best_loss = 0, math.nan, math.nan
+        self.best = BestEpoch(metric, config.early_stopping)
         self._best_model: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
         self.num_rollbacks = 0
@@ -86,9 +86,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """All epochs done, or no improvement for `patience` of them."""
-        stopping = self.config.early_stopping
-        stalled = stopping is not None and self.epoch - self.best_epoch >= stopping.patience
-        return self.epoch >= self.config.epochs or stalled
+        return self.epoch >= self.config.epochs or self.best.has_stalled(self.epoch)
 
     @property
     def place(self) -> Place:
@@ -212,18 +210,7 @@ class Trainer:
             self._scores.update(to_scores(output, self.facts), target_B)
 
     def _remember_best(self, metrics: Mapping[str, float]) -> None:
-        score = metrics.get(f"validation/{self.metric}", math.nan)
-        loss = metrics.get("validation/log_loss", metrics.get("validation/rmse", math.nan))
-        stopping = self.config.early_stopping
-        # On a small validation part many epochs share the best accuracy; the first of them is the least settled one.
-        settles = score == self.best_score and is_better(loss, self.best_loss, "min")
-        is_unjudged = not len(self._validation)  # then the last epoch is the best one
-        if (
-            is_unjudged
-            or settles
-            or is_better(score, self.best_score, self.mode, stopping.min_delta if stopping else 0.0)
-        ):
-            self.best_epoch, self.best_score, self.best_loss = self.epoch, score, loss
+        if self.best.take(self.epoch, metrics, is_judged=len(self._validation) > 0):
             ema = self._make_step.ema
             with ema.swapped(self.model) if ema else contextlib.nullcontext():
                 self._best_model = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
@@ -242,12 +229,7 @@ class Trainer:
             **self._make_step.state(),
             "rng": _rng_state(),
             "num_rollbacks": self.num_rollbacks,
-            "best": {
-                "epoch": self.best_epoch,
-                "score": self.best_score,
-                "loss": self.best_loss,
-                "model": self._best_model,
-            },
+            "best": {**self.best.state(), "model": self._best_model},
             "history": [dict(metrics) for metrics in self.history],
             "data_fingerprint": self.facts.fingerprint,
             "data_sources": list(self.facts.sources),
@@ -271,10 +253,9 @@ class Trainer:
         self.history = [dict(metrics) for metrics in checkpoint["history"]]
         if self.session.world_size == 1:  # several ranks must not draw the same
             _set_rng_state(checkpoint["rng"])
-        best = checkpoint["best"]
-        self.best_epoch, self.best_score, self.best_loss = best["epoch"], best["score"], best["loss"]
-        own = self.model.state_dict()
-        self._best_model = {name: placed_like(tensor, own[name]) for name, tensor in best["model"].items()}
+        self.best.load(checkpoint["best"])
+        best, own = checkpoint["best"]["model"], self.model.state_dict()
+        self._best_model = {name: placed_like(tensor, own[name]) for name, tensor in best.items()}
 
     def roll_back(self, checkpoint: Checkpoint) -> None:
         """Go on from an earlier place, more carefully each time."""
@@ -323,10 +304,6 @@ def next_epoch(trainer: Trainer, session: Session) -> dict[str, float]:
 
 def _recover(trainer: Trainer, session: Session, diverged: Diverged) -> None:
     config, place = trainer.config, diverged.place
-    told = ", ".join(str(row) for row in diverged.rows[:ROWS_TOLD])
-    more = f" and {len(diverged.rows) - ROWS_TOLD} more" if len(diverged.rows) > ROWS_TOLD else ""
-    rows = f" on the training rows {told}{more}" if diverged.rows else ""
-    what = f"training diverged: {diverged.what} in epoch {place.epoch + 1}, step {place.step + 1}{rows}"
     can_go_back = config.on_nan == "rollback" and trainer.num_rollbacks < MAX_ROLLBACKS
     checkpoint = session.restore() if can_go_back else None
     facts = {"step": place.step, "epoch": place.epoch + 1, "what": diverged.what, "rows": list(diverged.rows)}
@@ -334,7 +311,7 @@ def _recover(trainer: Trainer, session: Session, diverged: Diverged) -> None:
         session.tell("diverged", **facts, action="stop")
         again = f" {trainer.num_rollbacks} times, each with half the rate," if trainer.num_rollbacks else ""
         raise TrainingFailed(
-            f"{what}{again} with train.peak_lr={config.peak_lr:g}",
+            f"{diverged.told}{again} with train.peak_lr={config.peak_lr:g}",
             f"lower train.peak_lr, for example to {config.peak_lr / 10:g}, look for extreme values in these rows, or "
             "set train.on_nan: rollback to go on from the last checkpoint with half the rate",
         )

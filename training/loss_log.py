@@ -13,6 +13,7 @@ NUM_BASELINE_STEPS = 20
 EXPLODED = 100.0  # times the mean loss of the first steps
 # One step may be as large for a row that is far out, or of a rare class that counts much: it is clipped and forgotten.
 NUM_EXPLODED_STEPS = 10
+ROWS_TOLD = 10  # of a batch that a training diverged on
 
 
 class Diverged(Exception):
@@ -21,6 +22,14 @@ class Diverged(Exception):
     def __init__(self, place: Place, what: str, rows: Sequence[int] = ()) -> None:
         super().__init__(place, what, rows)
         self.place, self.what, self.rows = place, what, tuple(rows)
+
+    @property
+    def told(self) -> str:
+        """For a person."""
+        first = ", ".join(str(row) for row in self.rows[:ROWS_TOLD])
+        more = f" and {len(self.rows) - ROWS_TOLD} more" if len(self.rows) > ROWS_TOLD else ""
+        rows = f" on the training rows {first}{more}" if self.rows else ""
+        return f"training diverged: {self.what} in epoch {self.place.epoch + 1}, step {self.place.step + 1}{rows}"
 
 
 class LossLog:

@@ -72,9 +72,9 @@ def test_learns_and_stops_early(iris: Prepared) -> None:
         session,
     )
     run_to_end(one, session)
-    assert one.best_score > 0.85
+    assert one.best.score > 0.85
     assert len(session.history) < 200
-    assert one.epoch - one.best_epoch == 10
+    assert one.epoch - one.best.epoch == 10
 
 
 def test_resumed_training_ends_with_the_weights_of_an_unbroken_one(iris: Prepared, tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_regression_scores_are_in_the_targets_unit() -> None:
     session = PlainSession()
     one = trainer(prepared, TrainConfig(epochs=30, global_batch_size=32), session, "rmse")
     run_to_end(one, session)
-    assert 40 < one.best_score < 70  # the target's own deviation is 77
+    assert 40 < one.best.score < 70  # the target's own deviation is 77
 
 
 def test_of_equal_scores_the_epoch_with_the_lower_loss_is_best(iris: Prepared) -> None:
@@ -361,5 +361,5 @@ def test_of_equal_scores_the_epoch_with_the_lower_loss_is_best(iris: Prepared) -
     for epoch, (accuracy, loss) in enumerate(told, 1):
         one.epoch = epoch
         one._remember_best({"validation/accuracy": accuracy, "validation/log_loss": loss})
-        best.append(one.best_epoch)
+        best.append(one.best.epoch)
     assert best == [1, 2, 2, 2, 5]

@@ -108,7 +108,7 @@ def test_every_method_learns(cancer: Prepared, settings: dict[str, Any], members
     session = PlainSession()
     one = trainer(cancer, settings | {"epochs": 20, "peak_lr": 0.02}, members, session)
     run_to_end(one, session)
-    assert one.best_score > 0.93
+    assert one.best.score > 0.93
     assert session.history[-1]["train/loss"] < session.history[0]["train/loss"]
 
 
@@ -196,4 +196,4 @@ def test_an_ensemble_of_a_regression(cancer: Prepared) -> None:
     session = PlainSession()
     one = Trainer(config, model, numbers.facts, numbers.train, numbers.validation, session, "rmse")
     run_to_end(one, session)
-    assert 40 < one.best_score < 70
+    assert 40 < one.best.score < 70

@@ -23,7 +23,7 @@ def best_score(prepared: Prepared, model: dict[str, object], epochs: int, metric
     session = PlainSession()
     trainer = Trainer(config, network, prepared.facts, prepared.train, prepared.validation, session, metric)
     run_to_end(trainer, session)
-    return trainer.best_score
+    return trainer.best.score
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ class LaneCheckpoints:
 
     def taken(self, lane: Lane, row: Row) -> Checkpoint:
         """What `Trainer.checkpoint` would give at this place; `row` is nobody else's."""
-        has_best = lane.best_epoch > 0
+        has_best = lane.best.epoch > 0
         best = self._layout.state_of(row[BEST], under(row, BEST_FIXED)) if has_best else {}
         return copied(self._form_of(lane)) | {
             "epoch": lane.epoch,
@@ -49,7 +49,7 @@ class LaneCheckpoints:
             "optimizer": self._optimizer_state(lane, row),
             "schedule": lane.schedule.state_dict(),
             "num_rollbacks": lane.num_rollbacks,
-            "best": {"epoch": lane.best_epoch, "score": lane.best_score, "loss": lane.best_loss, "model": copied(best)},
+            "best": {**lane.best.state(), "model": copied(best)},
             "history": [dict(metrics) for metrics in lane.history],
         }
 
@@ -69,7 +69,7 @@ class LaneCheckpoints:
         if checkpoint.get("schedule"):
             lane.schedule.load_state_dict(checkpoint["schedule"])
         best = checkpoint["best"]
-        lane.best_epoch, lane.best_score, lane.best_loss = best["epoch"], best["score"], best["loss"]
+        lane.best.load(best)
         row = row_of(*self._split(checkpoint["model"]), self._moments_of(checkpoint["optimizer"]["state"]))
         if best["model"]:
             weights_P, fixed = self._split(best["model"])

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from training.best_epoch import BestEpoch
 from training.config import Experiment
 from training.errors import TrainingFailed
-from training.loop import ROWS_TOLD
 from training.loss_log import Diverged, LossLog
-from training.metric_names import METRIC_MODES, is_better
+from training.metric_names import METRIC_MODES
 from training.optim.schedule import Schedule
 from training.search.fused.optimizer import Course
 from training.session import Place
@@ -31,15 +31,13 @@ class Lane:
     epoch: int = 0  # epochs done
     samples: int = 0  # of the next one, consumed
     step: int = 0  # optimizer steps made in all
-    best_epoch: int = 0
-    best_score: float = math.nan
-    best_loss: float = math.nan
     history: list[dict[str, float]] = field(default_factory=list)
     num_rollbacks: int = 0
 
     def __post_init__(self) -> None:
-        self.mode = METRIC_MODES[self.metric]
-        self.schedule = Schedule(self.config, self.steps_per_epoch * self.config.epochs, self.mode)
+        mode = METRIC_MODES[self.metric]
+        self.best = BestEpoch(self.metric, self.config.early_stopping)
+        self.schedule = Schedule(self.config, self.steps_per_epoch * self.config.epochs, mode)
         self.losses = LossLog(0, 1, CPU)
 
     @property
@@ -55,9 +53,7 @@ class Lane:
     @property
     def finished(self) -> bool:
         """All epochs done, or no improvement for `patience` of them."""
-        stopping = self.config.early_stopping
-        stalled = stopping is not None and self.epoch - self.best_epoch >= stopping.patience
-        return self.epoch >= self.config.epochs or stalled
+        return self.epoch >= self.config.epochs or self.best.has_stalled(self.epoch)
 
     @property
     def course(self) -> Course:
@@ -79,29 +75,18 @@ class Lane:
             raise Diverged(self.place, f"the weights' norm became {size:g}")
 
     def epoch_done(self, metrics: Mapping[str, float], seconds: float, *, is_judged: bool) -> bool:
-        """Take in an epoch's scores; whether it is the best one so far. As `training.loop.Trainer` decides."""
-        score = metrics.get(f"validation/{self.metric}", math.nan)
-        loss = metrics.get("validation/log_loss", metrics.get("validation/rmse", math.nan))
-        stopping = self.config.early_stopping
+        """Take in an epoch's scores; whether it is the best one so far."""
         self.epoch, self.samples = self.epoch + 1, 0
         self.losses.begin()
-        settles = score == self.best_score and is_better(loss, self.best_loss, "min")
-        improves = is_better(score, self.best_score, self.mode, stopping.min_delta if stopping else 0.0)
-        is_best = not is_judged or settles or improves
-        if is_best:
-            self.best_epoch, self.best_score, self.best_loss = self.epoch, score, loss
-        self.schedule.epoch_done(score)
+        is_best = self.best.take(self.epoch, metrics, is_judged=is_judged)
+        self.schedule.epoch_done(metrics.get(f"validation/{self.metric}", math.nan))
         self.history.append({**metrics, "epoch": float(self.epoch), "seconds": seconds})
         return is_best
 
     def failure(self, diverged: Diverged) -> TrainingFailed:
         """Why it ended, in the words of a training by itself."""
-        place, rate = diverged.place, self.config.peak_lr
-        told = ", ".join(str(row) for row in diverged.rows[:ROWS_TOLD])
-        more = f" and {len(diverged.rows) - ROWS_TOLD} more" if len(diverged.rows) > ROWS_TOLD else ""
-        rows = f" on the training rows {told}{more}" if diverged.rows else ""
+        rate = self.config.peak_lr
         return TrainingFailed(
-            f"training diverged: {diverged.what} in epoch {place.epoch + 1}, step {place.step + 1}{rows} with "
-            f"train.peak_lr={rate:g}",
+            f"{diverged.told} with train.peak_lr={rate:g}",
             f"lower train.peak_lr, for example to {rate / 10:g}, or look for extreme values in these rows",
         )

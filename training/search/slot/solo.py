@@ -165,7 +165,7 @@ class SoloRun:
                 self._untold_s += spent
         if trainer.finished and not self._counts_epochs:
             fold, seed = self._replicates[self._replicate]
-            self._parts.append(Part(fold, seed, trainer.best_score))
+            self._parts.append(Part(fold, seed, trainer.best.score))
             self._replicate += 1
             self._epochs += trainer.epoch
             self._trainer, self._done = None, trainer
@@ -215,7 +215,7 @@ class SoloRun:
         return self._around.weighed(score, self._useful_s, self._measured)
 
     def _loss(self) -> float:
-        loss = self._trainer.best_loss if self._trainer else 0.0
+        loss = self._trainer.best.loss if self._trainer else 0.0
         return loss if math.isfinite(loss) else 0.0
 
     def extra(self) -> dict[str, Any]:

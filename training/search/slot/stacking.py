@@ -240,7 +240,7 @@ class StackRun:
             lane.curve.follow(history)
         new = lane.curve.scores[lane.told_level : level]
         lane.told, lane.told_level = (state, level), max(level, lane.told_level)
-        loss = self._stack.lane(name).best_loss if history else 0.0
+        loss = self._stack.lane(name).best.loss if history else 0.0
         heard = Heard(
             name, state, level, values=self._values(level, lane), curve=tuple(new),
             loss=loss if math.isfinite(loss) else 0.0, epochs=epoch, useful_s=lane.untold_s, startup_s=lane.startup_s,

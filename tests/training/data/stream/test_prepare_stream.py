@@ -224,7 +224,7 @@ def test_a_stream_trains_and_goes_on_inside_an_epoch_as_if_it_had_not_stopped(tm
     session = PlainSession()
     whole = trainer(session)
     run_to_end(whole, session)
-    assert whole.best_score > 0.75
+    assert whole.best.score > 0.75
     first, second = trainer(PlainSession()), trainer(PlainSession())
     first.train_epoch()
     first.train_steps(4)

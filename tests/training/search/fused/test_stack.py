@@ -98,7 +98,7 @@ def test_a_lane_goes_on_alone_and_back(iris: Prepared, tmp_path: Path, epochs: i
     unbroken = alone(one, iris, epochs + 2)
     assert off(again.checkpoint("b"), unbroken.checkpoint()) < CLOSE
     lane = again.lane("b")
-    assert (lane.best_epoch, lane.best_score) == (unbroken.best_epoch, unbroken.best_score)
+    assert (lane.best.epoch, lane.best.score) == (unbroken.best.epoch, unbroken.best.score)
 
 
 def equal(one: Any, two: Any) -> bool:
@@ -204,7 +204,7 @@ def test_without_rows_that_judge_the_last_epoch_is_the_best(iris: Prepared) -> N
         told = stack.train_epoch(stay)["a"]
         assert isinstance(told, dict)
         assert set(told) == {"train/loss", "epoch", "seconds"}
-        assert stack.lane("a").best_epoch == epoch
+        assert stack.lane("a").best.epoch == epoch
     assert off(stack.checkpoint("a"), alone(IRIS, iris, 2).checkpoint()) < CLOSE
 
 
