@@ -47,7 +47,7 @@ class Stock:
     def __init__(self, problem: Problem, seed: int, sampler: BaseSampler | None = None) -> None:
         """`sampler`: another one than OptunaSearch's own."""
         self._last, self._trials = problem.epochs, dict[str, Any]()
-        space = _space_of(problem)
+        self._space = space = _space_of(problem)
 
         def draw(trial: BaseTrial) -> None:
             space.draw(trial)
@@ -66,7 +66,7 @@ class Stock:
         assert isinstance(params, dict)
         self._trials[name] = SimpleNamespace(trial_id=name)  # all that ASHA looks at
         self._asha.on_trial_add(None, self._trials[name])
-        return name, params
+        return name, self._space.restored(params)  # it gives them as the study keeps them
 
     def told(self, worker: int, trial: str, epoch: int, score: float) -> bool:
         """The scheduler first; a trial that it stops is complete for the search, with its last score."""
