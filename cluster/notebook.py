@@ -21,7 +21,7 @@ from cluster.place import Place
 from cluster.reproduce import Reproduction, reproduce
 from serving.predictor import Predictor
 from training.config import Experiment
-from training.config_file import apply_overrides, load_experiment
+from training.config_file import load_experiment, with_overrides
 from training.cross_validation.record import CrossValidation, FoldsPlan
 from training.errors import StorageError
 from training.report.page import write_report
@@ -58,7 +58,8 @@ class LoadedRun:
         found = RunRecord.read(self.folder.path).trials
         columns = ("trial", "state", "score", "epochs", "seconds", "cause")
         rows = [{name: event.get(name) for name in columns} | _plain(event["params"]) for event in found]
-        return pa.Table.from_pylist(rows) if rows else pa.table({name: pa.array([]) for name in columns})
+        names = dict.fromkeys([*columns, *(name for row in rows for name in row)])  # a key may be drawn in some trials
+        return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
     def report(self) -> Path:
         """Write report.html anew and return its path."""
@@ -113,7 +114,7 @@ class LoadedExperiment:
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "LoadedExperiment":
         """The same experiment with other values at some keys. Raises ConfigError."""
-        return LoadedExperiment(apply_overrides(self.experiment, overrides), self.place, self.level)
+        return LoadedExperiment(with_overrides(self.experiment, overrides), self.place, self.level)
 
 
 def load(
@@ -136,9 +137,17 @@ def load(
     path = Path(config)
     experiment = load_experiment(path)
     if overrides:
-        experiment = apply_overrides(experiment, overrides)
+        experiment = with_overrides(experiment, overrides)
     place = Place(address, path.parent, verbose, num_cpus)
     return LoadedExperiment(experiment, place, Level.VERBOSE if verbose else Level.NORMAL)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Of trials' values; of several types (0.5, null, auto) as text."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])
 
 
 def _plain(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,12 +42,20 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def apply_overrides(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
-    """The experiment with other values at some keys, checked again. Search trials use it too.
+    """The experiment with a trial's values at some keys, checked again but for its search space.
 
     A model of another `model.kind` begins from that kind's own defaults.
     """
-    raw = with_values(as_written(experiment), getattr(experiment.model, "kind", None), overrides)
-    return _validate(raw, f"experiment {experiment.name}", list(overrides))
+    return _validate(_with(experiment, overrides), f"experiment {experiment.name}", list(overrides))
+
+
+def with_overrides(experiment: Experiment, overrides: Mapping[str, Any]) -> Experiment:
+    """The experiment with a person's values at some keys, checked as a whole. Raises ConfigError."""
+    return _checked(_with(experiment, overrides), f"experiment {experiment.name}", list(overrides))
+
+
+def _with(experiment: Experiment, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return with_values(as_written(experiment), getattr(experiment.model, "kind", None), overrides)
 
 
 def as_written(experiment: Experiment) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from training.search.space.dimensions import Dimension
 SAME_IN_ALL_TRIALS = (
     "train.workers", "train.epochs", "train.device", "train.imbalance.threshold", "train.checkpoint",
     "train.max_failures", "train.hang_timeout_s", "train.parallel", "train.deterministic",
-    "data.source", "data.test", "data.join", "data.target", "data.task", "data.label_separator",
+    "data.source", "data.format", "data.delimiter", "data.names", "data.query", "data.args", "data.rename", "data.cast",
+    "data.convert", "data.missing", "data.loading", "data.window_mb", "data.max_held_out_rows", "data.pii_key_file",
+    "data.test", "data.join", "data.target", "data.task", "data.label_separator",
     "data.sequence_length", "data.split", "data.sample", "data.checks",
     "data.pii", "data.rename_labels", "data.positive_label",
 )  # fmt: skip

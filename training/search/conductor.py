@@ -243,11 +243,13 @@ class Conductor:
             self._judge.meet(opened.name, opened.params)
             # One that left while it waited for a verdict is judged where it stands.
             opened.until = self._judge.next_level(opened.name, opened.judged)
+            clone = Cloning(opened.lineage[-1]["from"], opened.params, opened.until) if opened.is_cloning else None
             found.append(
                 Assignment(
-                    opened.name, opened.params, opened.until, opened.known, opened.resumes, alone=opened.is_suspect
+                    opened.name, opened.params, opened.until, opened.known, opened.resumes, clone,
+                    alone=opened.is_suspect,
                 )
-            )
+            )  # fmt: skip
             if opened.is_suspect:
                 break
         return tuple(found)
@@ -316,7 +318,7 @@ class Conductor:
         """The end of this execution: what is not on disk yet goes there, and no slot writes any more."""
         self._study.flush()
         self._spending.close()
-        self._weights.sweep()
+        self._weights.close()
 
     def look_at_budget(self) -> None:
         """End where there is enough: also while no slot says anything, since there is no room for one."""

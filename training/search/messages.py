@@ -19,6 +19,7 @@ class Assignment:
     until: int  # level at which it waits for a verdict, or ends
     known: int = 0  # level up to which the driver has heard of it
     resumes: bool = False  # it was begun elsewhere: a checkpoint may be there
+    clone: "Cloning | None" = None  # of a population: ordered before, and not known to be done
     alone: bool = False  # its neighbours' process died: who did it is found by training each by itself
 
 

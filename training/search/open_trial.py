@@ -47,6 +47,11 @@ class OpenTrial:
     saved_bytes: int = 0
     lineage: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def is_cloning(self) -> bool:
+        """Whether it was told to go on from another one's weights, and was not heard of since."""
+        return bool(self.lineage) and self.level <= self.lineage[-1]["level"]
+
     @classmethod
     def reopened(cls, frozen: FrozenTrial, trial: Trial, params: dict[str, Any], source: str) -> "OpenTrial":
         """One that an earlier driver left open; its slot tells the whole curve again, of which the study has the best.

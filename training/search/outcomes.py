@@ -44,7 +44,9 @@ class Outcomes:
         """Trials of earlier drivers, and what those had no time to do with the ones that ended."""
         for trial in trials:
             parts = [part[2] for part in trial.user_attrs.get("parts", [])]
-            for level, *values in trial.user_attrs.get("heard", []):
+            # The scores of one that failed must not raise the bar for those that could still win.
+            heard = [] if trial.state == TrialState.FAIL else trial.user_attrs.get("heard", [])
+            for level, *values in heard:
                 self._judge.recall(name_of(trial.number), int(level), values, parts[: int(level)])
             if trial.state not in DONE:
                 continue
@@ -86,7 +88,8 @@ class Outcomes:
     @staticmethod
     def _attributes(opened: OpenTrial, state: TrialState, cause: str, stopped: str) -> dict[str, Any]:
         """What the study has no place of its own for."""
-        attributes: dict[str, Any] = {"loss": opened.loss}
+        # Intermediate values are the best so far: the scores themselves are for a journal that was not written.
+        attributes: dict[str, Any] = {"loss": opened.loss, "curve": finite(opened.curve), "epochs": opened.epochs}
         if opened.parts:
             attributes["parts"] = [[part.fold, part.seed, part.score] for part in opened.parts]
         attributes |= {key: text for key, text in (("cause", cause), ("stopped", stopped)) if text}

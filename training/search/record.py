@@ -79,11 +79,11 @@ class SearchRecord:
         attributes = trial.user_attrs
         spent = attributes.get("spent", {})
         values = trial.values or attributes.get("values") or ()
-        curve = [trial.intermediate_values[level] for level in sorted(trial.intermediate_values)]
+        curve = [math.nan if score is None else score for score in attributes.get("curve", [])]
         seconds, startup_s = spent.get("useful_s", 0.0), spent.get("startup_s", 0.0)
         event = {
             "trial": name, "state": STATES[trial.state], "params": params, "score": score_of(trial),
-            "epochs": len(curve), "seconds": seconds, "cause": attributes.get("cause"),
+            "epochs": attributes.get("epochs", len(curve)), "seconds": seconds, "cause": attributes.get("cause"),
             "values": dict(zip(self._search.objectives, values, strict=False)),
             "stopped": attributes.get("stopped"), "curve": curve,
             "rungs": [known[:2] for known in attributes.get("heard", [])], "startup_s": startup_s,

@@ -30,6 +30,7 @@ from training.run_folder import RunFolder
 from training.search.bridge import HeadKilled, SlotDeaths, SlotSearcher, WhenOver
 from training.search.conductor import Conductor
 from training.search.judges import judge_of
+from training.search.judges.population import why_no_clones
 from training.search.judges.racing import why_never
 from training.search.limits.spending import Spending
 from training.search.limits.weights import KeptWeights
@@ -139,6 +140,8 @@ class _Search:
         self._run.journal.append("search", **self._facts())
         scheduler = self._config.scheduler
         if isinstance(scheduler, RacingConfig) and (why := why_never(scheduler.p_value, self._last_level)):
+            self._progress.note(why)
+        if scheduler.kind == "pbt" and (why := why_no_clones(self._num_slots())):
             self._progress.note(why)
         folds = self._fold_rows()
         trainable = tune.with_parameters(

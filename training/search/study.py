@@ -149,9 +149,10 @@ def is_better_first(study: Study) -> float:
 
 
 def best_trial(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The finished trial with the best score; one that was stopped early only where none finished."""
+    """The finished trial with the best score; one that was stopped early only where none finished, and one that the
+    end of the budget left open only where there is none of these either."""
     sign = is_better_first(study)
-    for state in (TrialState.COMPLETE, TrialState.PRUNED):
+    for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
         scored = [(score_of(trial), trial) for trial in trials if trial.state == state]
         known = [(score, trial) for score, trial in scored if score is not None]
         if known:
@@ -168,10 +169,11 @@ def front_of(study: Study, trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def score_of(trial: FrozenTrial) -> float | None:
-    """A finished trial's score, or the last one that was heard."""
+    """A trial's score, or the last one that was heard; None where there is none."""
     if trial.values:
         return trial.values[0]
     if trial.intermediate_values:
         return trial.intermediate_values[max(trial.intermediate_values)]
-    heard: float | None = trial.user_attrs.get("score")
-    return heard
+    known: float | None = trial.user_attrs.get("score")
+    heard = trial.user_attrs.get("heard")  # at rungs: a level, and the objectives
+    return heard[-1][1] if known is None and heard else known

@@ -51,8 +51,9 @@ class _Enough(Exception):
 class _Clock:
     """Ends a training after some steps, and knows how long the quickest of them took."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._most, self._count, self._step = device, 0, 0, 0
+    def __init__(self, device: torch.device, beat: Callable[[], None]) -> None:
+        self._device, self._beat = device, beat
+        self._most, self._count, self._step = 0, 0, 0
         self._began = self._last = self.quickest_s = 0.0
 
     def start(self, most: int, step: int) -> None:
@@ -62,6 +63,7 @@ class _Clock:
 
     def tick(self, step: int) -> None:
         """So many steps are made in all; a batch of an evaluation adds none, and is not timed. Raises _Enough."""
+        self._beat()
         now = self._now()
         if step == self._step:
             self._last = now
@@ -96,6 +98,7 @@ class _Timed(PlainSession):
 def find_lanes(
     experiment: Experiment, facts: Facts, train: Part | StreamPart, validation: Part, *, metric: str,
     device: torch.device, most: int, memory_cap_mb: float | None = None, code_path: str = "",
+    beat: Callable[[], None] = lambda: None,
 ) -> LanesFound:  # fmt: skip
     """The number of lanes from which more bring less than a tenth, at most `most`, within the memory.
 
@@ -111,6 +114,7 @@ def find_lanes(
         most: lanes that are of use, for example trials left for a slot.
         memory_cap_mb: megabytes (10^6 bytes) that a stack may take; None: no limit.
         code_path: folder that the experiment's own code is imported from.
+        beat: called after each step: a sign of life.
     """
     shape = signature(experiment, facts)
     if isinstance(shape, str):
@@ -118,7 +122,7 @@ def find_lanes(
     if isinstance(train, StreamPart):
         return LanesFound(1, reason="rows are streamed, and lanes gather theirs in memory")
     measured = experiment.model_copy(update={"train": experiment.train.model_copy(update=_MEASURED_WITH)})
-    clock = _Clock(device)
+    clock = _Clock(device, beat)
 
     def stack(num_lanes: int) -> Stack:
         made = Stack(measured, facts, train, validation, metric=metric, device=device, code_path=code_path)

@@ -22,6 +22,13 @@ from training.search.space.dimensions import Dimension
 from training.search_config import PbtConfig
 
 
+def why_no_clones(num_slots: int) -> str | None:
+    """A sentence where no member could ever take over another one's weights, else None."""
+    if num_slots > 1:
+        return None
+    return "scheduler=pbt compares trials that run at the same time: with one slot none takes over another's weights"
+
+
 @dataclass
 class Member:
     """A trial that has not ended."""

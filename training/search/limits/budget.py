@@ -42,7 +42,7 @@ class Standing:
     totals: Totals = field(default_factory=Totals)
     devices_held: float = 0.0  # by all slots: how fast device time goes
     num_ended: int = 0
-    best: float | None = None  # score of the best trial so far, also of one that still trains
+    best: float | None = None  # score of the best trial that was trained to its end
     num_since_best: int = 0  # trials that ended since the last one that was better than all before
 
 

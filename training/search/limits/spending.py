@@ -38,6 +38,7 @@ class Spending:
         self._ledger = Ledger(totals_before(events, _left_in(live)), clock())
         ended = list({event["trial"]: event for event in events if event["event"] == "trial"}.values())
         self._num_ended = 0
+        self._since_best: int | None = None  # trials; None: to be counted, which takes a look at all of them
         self._values: list[list[float] | None] = []  # of trials that ended since the first that was complete
         for event in ended:
             self._note(_values_of(event, config))
@@ -78,14 +79,16 @@ class Spending:
 
     def _note(self, values: list[float] | None) -> None:
         self._num_ended += 1
+        self._since_best = None
         if values is not None or self._values:  # stopped ones before it say nothing of patience
             self._values.append(values)
 
     def _standing(self) -> Standing:
-        patience = self._config.budget.patience_trials
+        if self._since_best is None and self._config.budget.patience_trials is not None:
+            self._since_best = since_best(self._values, self._modes)
         return Standing(
             self._ledger.totals(self._clock()), self._ledger.devices_held, self._num_ended, self._best,
-            since_best(self._values, self._modes) if patience is not None else 0,
+            self._since_best or 0,
         )  # fmt: skip
 
     @property

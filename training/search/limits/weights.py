@@ -115,9 +115,18 @@ class KeptWeights:
         now = time.monotonic()
         while self._fallen and now - self._fallen[0][0] >= SETTLE_S:
             self._remove(self._fallen.popleft()[1])
-        if self._config.storage_budget_bytes is None or now - self._looked_at < LOOK_EVERY_S:
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            self._bound()
+
+    def close(self) -> None:
+        """The end of this execution: nobody writes any more."""
+        self.sweep()
+        self._bound()
+
+    def _bound(self) -> None:
+        if self._config.storage_budget_bytes is None:
             return
-        self._looked_at = now
         retention = self._retention()
         for stored in retention.delete:
             self._remove(stored.path)

@@ -17,6 +17,7 @@ from training.fit import uses_gpu
 from training.metric_names import Mode
 from training.run_folder import RunFolder
 from training.search.judges import judge_of
+from training.search.judges.population import why_no_clones
 from training.search.limits.budget import Standing, too_small
 from training.search.plan.cost import Bench, Cost, measured_corners
 from training.search.plan.estimate import Estimate, Interval, estimated
@@ -186,6 +187,8 @@ def _allowed(search: SearchConfig, estimate: Estimate) -> Interval | None:
 
 def _warnings(search: SearchConfig, estimate: Estimate, slots: Slots, num_done: int, num_trials: int) -> list[str]:
     found = [too_small(search, Standing(), estimate.trial_s.usual, _devices(slots)), _elsewhere(slots)]
+    if search.scheduler.kind == "pbt":
+        found.append(why_no_clones(slots.count))
     if num_done >= num_trials:
         found.append(f"the search is done: {num_done} trials ended")
     if search.startup_trials >= num_trials and search.sampler not in ("random", "grid"):

@@ -38,7 +38,11 @@ class Proposals:
         self._config, self._study = config, study
         self.space = Space(config, experiment)
         self._require_same(metric)
-        lent = lend(study.study, self.space, experiment, metric)  # before the sampler, which may begin with them
+        is_grid = config.sampler == "grid"  # which would take the combinations of earlier runs for its own
+        # Before the sampler, which may begin with them.
+        lent = [] if is_grid else lend(study.study, self.space, experiment, metric)
+        if is_grid and config.from_:
+            note("a grid tries every combination, whatever earlier runs found: search.from is left out")
         study.flush()
         study.study.sampler, notes = sampler_of(config, self.space, study.study)
         for text in (*(each.words() for each in lent), *notes):
@@ -57,6 +61,12 @@ class Proposals:
         elif changes := self.space.differences(known[SPACE]):
             listed = "\n  ".join(["this search began with another space", *changes])
             raise StorageError(listed, "bring the old space back, or give the search another name (--set name=...)")
+        else:
+            known_points = [trial.system_attrs.get("fixed_params") for trial in study.get_trials(deepcopy=False)]
+            for point in self.space.points():
+                if point not in known_points:  # written into the file since
+                    study.enqueue_trial(point)
+            self._study.flush()
 
     def _is_exhausted(self) -> bool:
         if self._config.sampler != "grid":

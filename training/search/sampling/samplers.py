@@ -95,7 +95,7 @@ def is_exhausted(search: SearchConfig, space: Space, trials: Sequence[FrozenTria
     size = space.size() if search.sampler == "grid" else None
     if size is None:
         return False
-    begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+    begun = [trial for trial in trials if trial.state != TrialState.WAITING and EARLIER not in trial.user_attrs]
     return len({json.dumps(trial.params, sort_keys=True) for trial in begun}) >= size
 
 

@@ -121,6 +121,8 @@ class SoloRun:
         else:
             checkpoint = None
         self._trainer, self._done = self._trainer_of(self._experiment, checkpoint), None
+        if assignment.clone is not None:  # the process that was told to had no time to
+            self.clone(assignment.trial, assignment.clone)
         self._startup_s += time.perf_counter() - began
 
     def _restore(self, checkpoint: Checkpoint | None) -> None:

@@ -4,11 +4,9 @@ import math
 import time
 from typing import Any
 
-from torch import nn
-
 from training.alone import as_cause
 from training.config import Experiment
-from training.data.prepared import Part
+from training.data.prepared import Facts, Part
 from training.errors import StorageError, TrainingFailed
 from training.package.errors import UserError
 from training.search.fused.find import find_lanes
@@ -75,30 +73,41 @@ class Stacking:
             return None
         try:
             experiment = self._around.experiment_of(assignment.params)
-            facts, train, _ = rows = self._around.rows_of(experiment, None, experiment.train.seed)
+            with self._around.watched.paused():  # it may read a table
+                facts, train, validation = self._around.rows_of(experiment, None, experiment.train.seed)
         except UserError:
             return None
         shape = signature(experiment, facts)
         if isinstance(shape, str) or not isinstance(train, Part):
             self._say("unlike", f"some trials train one at a time: {shape}")
             return None
-        if shape not in self._found:
-            self._found[shape] = self._measured(experiment, shape)
-        if self._found[shape] < 2:
+        try:
+            if shape not in self._found:
+                self._found[shape] = self._measured(experiment, shape)
+            if self._found[shape] < 2:
+                return None
+            stack = next((run for run in runs if isinstance(run, StackRun) and run.shape == shape), None)
+            return self._joined(stack, shape, assignment, experiment, (facts, train, validation))
+        except Exception as error:  # of a model of somebody's own: by itself it fails with its cause, and alone
+            self._found[shape] = 1
+            self._say("unlike", f"some trials train one at a time: a stack of them cannot be made: {as_cause(error)}")
             return None
-        stack = next((run for run in runs if isinstance(run, StackRun) and run.shape == shape), None)
+
+    def _joined(
+        self, stack: "StackRun | None", shape: Shape, assignment: Assignment, experiment: Experiment,
+        rows: tuple[Facts, Part, Part],
+    ) -> "StackRun":  # fmt: skip
+        around, (facts, train, validation) = self._around, rows
+        measured = around.measure(
+            experiment, lambda: around.model_of(experiment, facts, experiment.train.seed), validation
+        )
         if stack is None:
-            around = self._around
             stacked = Stack(
-                experiment, facts, train, rows[2], metric=around.metric, device=around.device,
+                experiment, facts, train, validation, metric=around.metric, device=around.device,
                 code_path=around.code_path,
             )  # fmt: skip
             stack = StackRun(shape, stacked, around)
-
-        def make() -> nn.Module:
-            return self._around.model_of(experiment, facts, experiment.train.seed)
-
-        stack.add(assignment, experiment, self._around.measure(experiment, make, rows[2]))
+        stack.add(assignment, experiment, measured)
         return stack
 
     def _measured(self, experiment: Experiment, shape: Shape) -> int:
@@ -111,6 +120,7 @@ class Stacking:
         found = find_lanes(
             experiment, facts, train, validation, metric=self._around.metric, device=self._around.device,
             most=self._most, memory_cap_mb=self._cap_mb * MEMORY_SHARE, code_path=self._around.code_path,
+            beat=self._around.watched.beat,
         )  # fmt: skip
         if found.lanes > 1:
             self._say(

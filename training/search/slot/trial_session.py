@@ -28,6 +28,10 @@ class Watched:
     deadline: float | None = None  # unix time
     _pauses: int = 0
 
+    def beat(self) -> None:
+        """A step was made."""
+        self.beats += 1
+
     @property
     def is_paused(self) -> bool:
         """Whether what happens now may take minutes without a step."""

@@ -185,7 +185,12 @@ class Workbench:
     def _stacked(self, assignment: Assignment) -> Run | None:
         if self._stacks is None or assignment.alone:
             return None
-        run = self._stacks.admit(assignment, self._runs)
+        watched = self._around.watched
+        watched.trials = (assignment.trial,)  # whose model may be built and measured: that can hang, and take memory
+        try:
+            run = self._stacks.admit(assignment, self._runs)
+        finally:
+            watched.trials = ()
         if run is not None and run not in self._runs:
             self._runs.append(run)
         return run
