@@ -59,3 +59,23 @@ def test_load_run_look_and_predict(tmp_path: Path) -> None:
     assert Path(found["package"], "manifest.json").exists()
     assert Path(found["report"]).exists()
     assert set(found["answers"][0]["probabilities"]) == {"setosa", "versicolor", "virginica"}
+
+
+def test_trials_have_a_column_for_each_searched_key(tmp_path: Path) -> None:
+    """A key may be drawn in some trials only, and be a number in one and a word in another."""
+    from cluster.notebook import LoadedRun
+    from training.config import Experiment
+    from training.run_folder import RunFolder
+
+    wanted = Experiment.model_validate(
+        {"name": "one", "storage": str(tmp_path), "data": {"source": "sklearn:iris", "target": "target"}}
+    )
+    folder = RunFolder.of(wanted)
+    folder.open(wanted)
+    for i, params in enumerate([{"a.b": 1}, {"a.b": "auto", "a.momentum": 0.9}, {"a.b": None, "a.hidden": [8]}]):
+        folder.journal.append("trial", trial=f"t{i:04d}", state="complete", params=params, score=0.5)
+    table = LoadedRun(folder).trials()
+    assert table.column("a.b").to_pylist() == ["1", "auto", None]
+    assert table.column("a.momentum").to_pylist() == [None, 0.9, None]
+    assert table.column("a.hidden").to_pylist() == [None, None, "[8]"]
+    assert table.column("score").to_pylist() == [0.5] * 3

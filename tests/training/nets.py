@@ -141,3 +141,22 @@ class Puts(nn.Module):
         places = torch.zeros(2, dtype=torch.int64)
         torch.zeros(3).put_(places, torch.ones(2))
         return self.layer(numeric_BF)
+
+
+class Breaks(nn.Module):
+    """A linear model that raises where it is told to: built, or called; or stands still when it is called."""
+
+    def __init__(self, inputs: ModelInputs, where: str = "nowhere") -> None:
+        super().__init__()
+        if where == "built":
+            raise RuntimeError("it cannot be built")
+        self.layer = nn.Linear(inputs.num_numeric, inputs.num_outputs)
+        self.where = where
+
+    def forward(self, numeric_BF: Tensor) -> Tensor:
+        """Logits, or not."""
+        if self.where == "called":
+            raise ValueError("it cannot be called")
+        if self.where == "hangs":
+            time.sleep(3600)
+        return self.layer(numeric_BF)

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from tests.training.search.playing import begun, driver, introduction, judged, played, told
 from training.search.messages import Heard, Part
+from training.search.study import best_trial, score_of
 
 
 def test_every_level_is_an_intermediate_value_and_each_end_has_its_state(tmp_path: Path) -> None:
@@ -282,3 +283,74 @@ def test_a_process_that_ray_kept_idle_for_hours_has_not_held_its_devices_for_hou
         orders = one.conductor.hear("a", type(old)(**{**vars(old), "startup_s": 7200.0}))
         assert orders.start
         assert one.conductor.ended == ""
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+def test_a_failed_trial_raises_no_bar_after_a_resume(scheduler: str, tmp_path: Path) -> None:
+    kind = {"kind": scheduler, "grace": 1} | ({"min_trials": 1} if scheduler == "median" else {"brackets": 1})
+    wanted = played(tmp_path, scheduler=kind if scheduler != "asha" else {"kind": "asha", "grace": 1})
+    with driver(wanted) as one:
+        begun(one)
+        one.conductor.hear("a", told(judged("t0000", 1, 0.9)))
+        one.conductor.hear("a", told(Heard("t0000", "failed", 1, cause="ValueError: no"), wants=1))
+    with driver(wanted) as one:
+        assert begun(one).start[0].trial == "t0001"
+        assert one.conductor.hear("a", told(judged("t0001", 1, 0.5))).stop == ()
+
+
+def test_the_end_of_the_budget_gives_the_best_of_those_that_are_open(tmp_path: Path) -> None:
+    """Nothing has ended, and yet much is known."""
+    with driver(played(tmp_path, scheduler="none")) as one:
+        begun(one)
+        begun(one, "b", "p2")
+        one.conductor.hear("a", told(judged("t0000", 2, 0.7, 0.6, state="running")))
+        one.conductor.hear("b", told(judged("t0001", 1, 0.65, state="running"), incarnation="p2"))
+        best = best_trial(one.study.study, one.study.trials)
+        assert best is not None
+        assert (best.number, score_of(best)) == (0, 0.7)
+        one.conductor.hear("b", told(judged("t0001", 9, *[0.1] * 8, state="finished", values=(0.65,))))
+        best = best_trial(one.study.study, one.study.trials)
+        assert best is not None
+        assert best.number == 1, "one that was trained to its end is known better"
+
+
+def test_an_event_that_comes_late_has_the_scores_themselves(tmp_path: Path) -> None:
+    """Intermediate values are the best so far, and with two objectives there are none."""
+    for name, more in (("one", {}), ("two", {"objectives": ["score", "size_mb"]})):
+        wanted = played(tmp_path / name, scheduler="none", **more)
+        values = (0.8, 1.0)[: 1 + bool(more)]
+        with driver(wanted) as one:
+            begun(one)
+            done = judged("t0000", 9, 0.8, 0.7, *[0.6] * 7, state="finished", values=values)
+            one.conductor.hear("a", told(done))
+            journal = one.run.journal.path
+            told_of = one.events["t0000"]
+        lines = journal.read_text().splitlines(keepends=True)
+        journal.write_text("".join(line for line in lines if json.loads(line)["event"] != "trial"))
+        with driver(wanted) as one:
+            event = one.events["t0000"]
+        assert event["curve"] == told_of["curve"] == [0.8, 0.7, *[0.6] * 7]
+        assert event["epochs"] == told_of["epochs"] == 9
+
+
+def test_a_clone_that_a_process_had_no_time_for_is_made_by_the_next_one(tmp_path: Path) -> None:
+    pbt = {"kind": "pbt", "interval": 2, "quantile_fraction": 0.5}
+    wanted = played(tmp_path, scheduler=pbt)
+    with driver(wanted) as one:
+        begun(one)
+        begun(one, "b", "p2")
+        one.conductor.hear("a", told(judged("t0000", 2, 0.8, 0.9)))
+        orders = one.conductor.hear("b", told(judged("t0001", 2, 0.1, 0.1), incarnation="p2"))
+        ordered = orders.clone["t0001"]
+        one.conductor.process_ended("b", "killed")
+        (again,) = one.conductor.hear("b", introduction("p3")).start
+        assert (again.trial, again.clone) == ("t0001", ordered)
+    with driver(wanted) as one:  # nor had the driver
+        found = {each.trial: each for key in ("a", "b") for each in begun(one, key, key).start}
+        clone = found["t0001"].clone
+        assert clone is not None
+        assert (clone.source, clone.params) == ("t0000", ordered.params)
+        assert found["t0000"].clone is None
+        key = next(key for key in ("a", "b") if "t0001" in one.conductor._slots[key].trials)
+        one.conductor.hear(key, told(judged("t0001", 3, 0.5, state="running")))
+        assert not one.conductor._open["t0001"].is_cloning

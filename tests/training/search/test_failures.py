@@ -122,3 +122,17 @@ def test_a_killed_process_costs_no_trial_and_at_most_an_interval(
     # An interval, and the epoch and the save that were under way.
     costs = [(event["trial"], event["recomputed_s"], event["attempts"], event["seconds"]) for event in struck]
     assert all(lost < 2 * INTERVAL_S * (attempts - 1) for _, lost, attempts, _ in costs), costs
+
+
+def test_a_model_that_hangs_while_it_is_measured_is_named_and_the_others_go_on(
+    ray_2_cpus: None, tmp_path: Path
+) -> None:
+    wanted = experiment(
+        tmp_path, "measured", {"target": "tests.training.nets:Breaks", "args": {"where": "nowhere"}},
+        {"epochs": 2, "hang_timeout_s": 3.0}, trials=4, sampler="grid", max_failures_per_trial=0,
+        space={"model.args.where": {"choice": ["nowhere", "hangs"]}, "train.seed": {"choice": [0, 1]}},
+    )  # fmt: skip
+    found, events, _ = run(wanted)
+    assert (found.num_complete, found.num_failed) == (2, 2)
+    causes = [event["cause"] for event in events.values() if event["params"]["model.args.where"] == "hangs"]
+    assert all("made no step for " in cause and "nets.py" in cause for cause in causes)

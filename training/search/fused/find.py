@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,27 @@ class LanesFound:
         return self.samples_per_s[self.lanes] / self.samples_per_s[1] if self.samples_per_s else 1.0
 
 
+class Life(Protocol):
+    """Told what goes on, by which a watchdog knows a hang from slow work."""
+
+    def beat(self) -> None:
+        """A step was made."""
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Around what may take minutes without a step."""
+
+
+class Unwatched:
+    """Where nobody looks."""
+
+    def beat(self) -> None:
+        """A step was made."""
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Around what may take minutes without a step."""
+        return contextlib.nullcontext()
+
+
 class _Enough(Exception):
     """As many steps as were wanted are made."""
 
@@ -51,8 +73,8 @@ class _Enough(Exception):
 class _Clock:
     """Ends a training after some steps, and knows how long the quickest of them took."""
 
-    def __init__(self, device: torch.device, beat: Callable[[], None]) -> None:
-        self._device, self._beat = device, beat
+    def __init__(self, device: torch.device, life: Life) -> None:
+        self._device, self.life = device, life
         self._most, self._count, self._step = 0, 0, 0
         self._began = self._last = self.quickest_s = 0.0
 
@@ -63,7 +85,7 @@ class _Clock:
 
     def tick(self, step: int) -> None:
         """So many steps are made in all; a batch of an evaluation adds none, and is not timed. Raises _Enough."""
-        self._beat()
+        self.life.beat()
         now = self._now()
         if step == self._step:
             self._last = now
@@ -98,7 +120,7 @@ class _Timed(PlainSession):
 def find_lanes(
     experiment: Experiment, facts: Facts, train: Part | StreamPart, validation: Part, *, metric: str,
     device: torch.device, most: int, memory_cap_mb: float | None = None, code_path: str = "",
-    beat: Callable[[], None] = lambda: None,
+    life: Life | None = None,
 ) -> LanesFound:  # fmt: skip
     """The number of lanes from which more bring less than a tenth, at most `most`, within the memory.
 
@@ -114,7 +136,7 @@ def find_lanes(
         most: lanes that are of use, for example trials left for a slot.
         memory_cap_mb: megabytes (10^6 bytes) that a stack may take; None: no limit.
         code_path: folder that the experiment's own code is imported from.
-        beat: called after each step: a sign of life.
+        life: told of each step, and of what may take long.
     """
     shape = signature(experiment, facts)
     if isinstance(shape, str):
@@ -122,19 +144,21 @@ def find_lanes(
     if isinstance(train, StreamPart):
         return LanesFound(1, reason="rows are streamed, and lanes gather theirs in memory")
     measured = experiment.model_copy(update={"train": experiment.train.model_copy(update=_MEASURED_WITH)})
-    clock = _Clock(device, beat)
+    life = life or Unwatched()
+    clock = _Clock(device, life)
 
     def stack(num_lanes: int) -> Stack:
-        made = Stack(measured, facts, train, validation, metric=metric, device=device, code_path=code_path)
-        for number in range(num_lanes):
-            made.add(str(number), measured)
+        with life.paused():
+            made = Stack(measured, facts, train, validation, metric=metric, device=device, code_path=code_path)
+            for number in range(num_lanes):
+                made.add(str(number), measured)
         return made
 
-    model = build_model(
-        measured.model, ModelInputs.of(facts.transforms, facts.num_outputs), measured.train.seed, code_path
-    )
-    session = _Timed(device, clock)
-    solo = Trainer(measured.train, model, facts, train, validation, session, metric, code_path=code_path)
+    with life.paused():
+        inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
+        model = build_model(measured.model, inputs, measured.train.seed, code_path)
+        session = _Timed(device, clock)
+        solo = Trainer(measured.train, model, facts, train, validation, session, metric, code_path=code_path)
     reason, lane_mb = _tried(stack, solo, clock)
     if reason:
         return LanesFound(1, reason=reason)

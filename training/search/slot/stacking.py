@@ -98,16 +98,17 @@ class Stacking:
         rows: tuple[Facts, Part, Part],
     ) -> "StackRun":  # fmt: skip
         around, (facts, train, validation) = self._around, rows
-        measured = around.measure(
-            experiment, lambda: around.model_of(experiment, facts, experiment.train.seed), validation
-        )
-        if stack is None:
-            stacked = Stack(
-                experiment, facts, train, validation, metric=around.metric, device=around.device,
-                code_path=around.code_path,
-            )  # fmt: skip
-            stack = StackRun(shape, stacked, around)
-        stack.add(assignment, experiment, measured)
+        with around.watched.paused():
+            measured = around.measure(
+                experiment, lambda: around.model_of(experiment, facts, experiment.train.seed), validation
+            )
+            if stack is None:
+                stacked = Stack(
+                    experiment, facts, train, validation, metric=around.metric, device=around.device,
+                    code_path=around.code_path,
+                )  # fmt: skip
+                stack = StackRun(shape, stacked, around)
+            stack.add(assignment, experiment, measured)
         return stack
 
     def _measured(self, experiment: Experiment, shape: Shape) -> int:
@@ -120,12 +121,13 @@ class Stacking:
         found = find_lanes(
             experiment, facts, train, validation, metric=self._around.metric, device=self._around.device,
             most=self._most, memory_cap_mb=self._cap_mb * MEMORY_SHARE, code_path=self._around.code_path,
-            beat=self._around.watched.beat,
+            life=self._around.watched,
         )  # fmt: skip
         if found.lanes > 1:
             self._say(
                 "stacked",
-                f"{found.lanes} trials train as one stacked model, {found.speedup:.1f} times as fast as measured",
+                f"{found.lanes} trials train as one stacked model, {found.speedup:.1f} times as fast as one after the "
+                "other",
             )
             return found.lanes
         stacked = {lanes: rate for lanes, rate in found.samples_per_s.items() if lanes > 1}

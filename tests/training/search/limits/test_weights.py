@@ -111,3 +111,17 @@ def test_older_checkpoints_of_running_trials_go_first_and_the_newest_never(
     kept.look()
     assert len(told) == 1
     assert "search.storage_budget=4kB" in told[0]
+
+
+def test_bytes_are_bounded_at_the_end_of_a_short_search_too(tmp_path: Path) -> None:
+    """It ends before they were ever counted."""
+    told: list[str] = []
+    kept = kept_of(tmp_path, told, storage_budget="1kB", keep_best=2)
+    kept.look()
+    for i in range(2):
+        write(tmp_path, f"t{i:04d}", num_bytes=2000)
+        ended(kept, f"t{i:04d}", float(i))
+    assert not told
+    kept.close()
+    assert len(told) == 1
+    assert there(tmp_path) == ["t0000", "t0001"], "the best stay, whatever they take"

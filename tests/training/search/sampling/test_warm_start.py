@@ -13,6 +13,7 @@ from tests.training.search.spaces import KINDS, experiment, space_of
 from training.config import Experiment
 from training.errors import ConfigError
 from training.run_folder import RunFolder
+from training.search.sampling.proposals import Proposals
 from training.search.sampling.warm_start import Lent, lend
 from training.search.space.drawing import Space
 from training.search.study import EARLIER, FILE, SearchStudy, best_trial
@@ -148,3 +149,35 @@ def test_runs_that_cannot_be_learned_from(tmp_path: Path) -> None:
             lent_to(tmp_path, LR, [name])
         assert said in error.value.message, name
         assert hint in error.value.hint, name
+
+
+def test_a_grid_tries_every_combination_itself(tmp_path: Path) -> None:
+    """Those of an earlier run would count as tried, and could never be the result."""
+    grid = {"train.seed": {"choice": [0, 1, 2]}}
+    earlier_run(tmp_path, "one", grid)
+    now = experiment(grid, storage=str(tmp_path), search={"from": ["one"], "sampler": "grid", "trials": 9})
+    told: list[str] = []
+    with contextlib.closing(SearchStudy(RunFolder.of(now).trials / FILE, ["max"])) as kept:
+        assert now.search is not None
+        proposals = Proposals(now.search, now, kept, "accuracy", told.append)
+        seen = []
+        while (asked := proposals.ask()) is not None:
+            seen.append(asked[1]["train.seed"])
+        assert sorted(seen) == [0, 1, 2]
+    assert "a grid tries every combination, whatever earlier runs found: search.from is left out" in told
+
+
+def test_points_that_are_written_later_are_tried_when_the_search_goes_on(tmp_path: Path) -> None:
+    def asked(points: list[dict[str, Any]], num: int) -> list[tuple[float, str]]:
+        now = experiment(LR, storage=str(tmp_path), search={"points": points})
+        with contextlib.closing(SearchStudy(RunFolder.of(now).trials / FILE, ["max"])) as kept:
+            assert now.search is not None
+            proposals = Proposals(now.search, now, kept, "accuracy", lambda _: None)
+            found = [proposals.ask() for _ in range(num)]
+            return [(each[1]["train.peak_lr"], each[2]) for each in found if each is not None]
+
+    first = asked([{"train.peak_lr": 0.02}], 3)
+    assert (0.02, "point") in first
+    later = asked([{"train.peak_lr": 0.02}, {"train.peak_lr": 0.05}], 2)
+    assert later[0] == (0.05, "point")
+    assert later[1][1] != "point", "each is tried once"

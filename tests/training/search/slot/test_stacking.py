@@ -132,3 +132,21 @@ def test_what_cannot_be_stacked_says_so_once(tmp_path: Path) -> None:
     assert len(notes) == 1
     assert notes[0][1].startswith("some trials train one at a time: ")
     assert stacking.notes() == ()
+
+
+@pytest.mark.parametrize(("where", "cause"), [("built", "it cannot be built"), ("called", "it cannot be called")])
+def test_a_model_that_raises_fails_its_trial_and_not_the_slot(where: str, cause: str, tmp_path: Path) -> None:
+    model = {"target": "tests.training.nets:Breaks", "args": {"where": "nowhere"}}
+    around = around_of(iris(tmp_path, model=model, search={"fuse": "auto"}))
+    bench = Workbench(around, Stacking(around, 4, 4000.0))
+    bad = [Assignment(f"t{i:04d}", {"model.args.where": where}, 6) for i in range(2)]
+    good = [Assignment(f"t{i:04d}", {"model.args.where": "nowhere"}, 6) for i in range(2, 4)]
+    bench.obey(Orders(start=(bad[0], good[0], bad[1], good[1])))
+    heard: dict[str, Heard] = {}
+    while len([each for each in heard.values() if each.state in ("failed", "finished")]) < 4:
+        heard |= {each.trial: each for each in bench.work().heard}
+        bench.obey(Orders())
+    assert {name: each.state for name, each in heard.items()} == {
+        "t0000": "failed", "t0001": "failed", "t0002": "finished", "t0003": "finished",
+    }  # fmt: skip
+    assert all(cause in heard[name].cause for name in ("t0000", "t0001"))

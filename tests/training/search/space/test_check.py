@@ -11,6 +11,7 @@ from training.config_file import apply_overrides, as_written, dump_experiment, l
 from training.errors import ConfigError
 from training.search.space.check import space_problems
 from training.search.space.dimensions import Dimension
+from training.search_config import SearchConfig
 from training.yaml_text import dump_yaml
 
 DIMENSION: TypeAdapter[Dimension] = TypeAdapter(Dimension)
@@ -177,3 +178,9 @@ def test_conditions_can_be_set_from_the_command_line(tmp_path: Path) -> None:
     assert changed.search.space["model.dim"].when == {"model.kind": ["table_resnet"]}
     with pytest.raises(ConfigError, match=r"waits for model\.kind to be resnet"):
         load_experiment(file, ["search.space.model.dim.when.model.kind=resnet"])
+
+
+@pytest.mark.parametrize("key", ["data.query", "data.missing", "data.split.seed", "train.epochs"])
+def test_what_decides_which_rows_judge_is_not_searched(key: str) -> None:
+    with pytest.raises(ValidationError, match=f"{key} cannot be searched: trials would not be comparable"):
+        SearchConfig.model_validate({"space": {key: {"choice": ["a", "b"]}}})
