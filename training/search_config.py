@@ -169,6 +169,15 @@ class SearchConfig(StrictModel):
     seed: int = Field(default=0, ge=0, description="seed of the sampler")
 
     @property
+    def level(self) -> Literal["epoch", "fold", "seed", "training"]:
+        """What trials are judged by, one after the other: epochs, or whole trainings."""
+        if self.replicates == 1:
+            return "epoch"
+        if self.folds is None:
+            return "seed"
+        return "fold" if self.seeds == 1 else "training"
+
+    @property
     def storage_budget_bytes(self) -> int | None:
         """`storage_budget` as a number."""
         return None if self.storage_budget is None else _bytes_of(self.storage_budget)

@@ -37,8 +37,9 @@ def why_nothing(
         return TrainingFailed("\n  ".join(lines), "mend the cause; a new --set name=... starts the search afresh")
     what = f"the search ended before any trial had a score: {ended}"
     needed_s = trial_s or _measured_s(bench, params)
-    # The next execution begins with the start of its slots again.
-    too_small = spending.too_small(needed_s + START_S[1]) if needed_s else ""
+    # The next execution begins with the start of its slots again, which may have taken all of this one's time.
+    start_s = max(START_S[1], 0.0 if trial_s else 1.5 * spending.elapsed_s)
+    too_small = spending.too_small(needed_s, start_s) if needed_s else ""
     return TrainingFailed(
         f"{what}\n  {too_small}" if too_small else what, "with a larger search.budget the same command goes on"
     )

@@ -42,6 +42,7 @@ from training.search.sampling.proposals import Proposals
 from training.search.sampling.samplers import GENERATIONS, LEARNING
 from training.search.slot.actor import Slot, last_words
 from training.search.slot.surroundings import FoldRows
+from training.search.space.drawing import Space
 from training.search.study import DONE, FILE, SearchStudy, best_trial, front_of, name_of, score_of
 from training.search_config import RacingConfig, SearchConfig
 
@@ -73,10 +74,17 @@ def search(
     if config is None:
         raise ConfigError(f"{experiment.name} has no search section", "add search.space, or use `manta train`")
     require_possible(experiment, config, prepared)
+    config = no_more_than_there_are(config, experiment)
     with contextlib.closing(SearchStudy(run.trials / FILE, modes_of(config, metric))) as study:
         one = _Search(experiment, config, prepared, run, study, metric, progress, code_path)
         one.run()
         return one.result()
+
+
+def no_more_than_there_are(config: SearchConfig, experiment: Experiment) -> SearchConfig:
+    """A grid has so many trials and no more."""
+    size = Space(config, experiment).size() if config.sampler == "grid" else None
+    return config if size is None or size >= config.trials else config.model_copy(update={"trials": size})
 
 
 def modes_of(config: SearchConfig, metric: str) -> list[Mode]:
@@ -239,11 +247,10 @@ class _Search:
     def _facts(self) -> dict[str, Any]:
         config = self._config
         objectives = [{"name": name, "mode": mode} for name, mode in zip(config.objectives, self._modes, strict=True)]
-        level = "epochs" if config.replicates == 1 else "folds" if config.folds else "seeds"
         return {
             "metric": f"validation/{self._metric}", "mode": self._modes[0], "objectives": objectives,
             "trials": config.trials, "sampler": config.sampler, "scheduler": config.scheduler.kind,
-            "rungs": list(self._judge.levels), "level": level, "num_slots": self._num_slots(),
+            "rungs": list(self._judge.levels), "level": f"{config.level}s", "num_slots": self._num_slots(),
             "cpus_per_slot": self._resources["cpu"], "gpus_per_slot": self._resources["gpu"],
             "usd_per_device_hour": config.usd_per_device_hour, "fuse": config.fuse,
         }  # fmt: skip

@@ -62,8 +62,4 @@ def _halving(
 
 
 def _words(search: SearchConfig) -> LevelWords:
-    if search.replicates == 1:
-        return LevelWords()
-    if search.seeds == 1:
-        return LevelWords("fold")
-    return LevelWords("training" if search.folds else "seed")
+    return LevelWords() if search.level == "epoch" else LevelWords(search.level)

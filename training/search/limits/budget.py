@@ -73,7 +73,7 @@ class Limit:
                 return f"{amount:,.3g} s" if amount < 1000 else f"{amount:,.0f} s"
             case "device_hours":
                 return f"{amount / SECONDS:,.3g} device hours"
-        return f"{amount:,.2f} USD"
+        return f"{amount:,.2f} USD" if amount >= 0.01 or amount == 0 else f"{amount:.2g} USD"
 
 
 def limits_of(search: SearchConfig, standing: Standing, refit: Refit = Refit()) -> tuple[Limit, ...]:
@@ -126,8 +126,9 @@ def _reaches(score: float, target: float, mode: Mode) -> bool:
 
 
 def too_small(
-    search: SearchConfig, standing: Standing, trial_s: float, devices_per_slot: float, refit: Refit = Refit()
-) -> str | None:
+    search: SearchConfig, standing: Standing, trial_s: float, devices_per_slot: float, refit: Refit = Refit(),
+    start_s: float = 0.0,
+) -> str | None:  # fmt: skip
     """A sentence where what is left does not do for one more trial, with a number that would; else None.
 
     Args:
@@ -136,11 +137,13 @@ def too_small(
         trial_s: seconds that one trial takes by itself, as far as is known.
         devices_per_slot: that it holds.
         refit: what comes after.
+        start_s: seconds in which a slot starts before its first trial does.
     """
     price = (search.usd_per_device_hour or 0.0) / SECONDS
     needs = {"wall_s": 1.0, "device_hours": devices_per_slot, "usd": devices_per_slot * price}
     for limit in limits_of(search, standing, refit):
-        need = trial_s * needs[limit.key]
+        trial, start = trial_s * needs[limit.key], start_s * needs[limit.key]
+        need = trial + start
         if need <= limit.left or math.isclose(need, limit.left):
             continue
         expected = refit.seconds * (1.0 if limit.key == "wall_s" else refit.num_devices)
@@ -148,10 +151,11 @@ def too_small(
         would_do = max((limit.spent + need) / (1 - search.budget.reserve_fraction), limit.spent + need + expected)
         in_file = _rounded_up(would_do / (SECONDS if limit.key == "device_hours" else 1.0))
         spent = f" and {limit.text(limit.spent)} are spent" if limit.spent > 0 else ""
+        after = f" after {limit.text(start)} in which its slot starts" if start > 0 else ""
         return (
             f"search.budget.{limit.key} is too small for a trial: of {limit.text(limit.total)}, "
             f"{limit.text(limit.reserve)} are kept for the final training{spent}, and one trial takes about "
-            f"{limit.text(need)}; {in_file:g} would do"
+            f"{limit.text(trial)}{after}; {in_file:g} would do"
         )
     return None
 

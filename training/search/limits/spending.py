@@ -44,7 +44,7 @@ class Spending:
             self._note(_values_of(event, config))
         self._best = _best_of([event.get("score") for event in ended if event["state"] == "complete"], modes[0])
         self._longest_s = max((float(event.get("seconds") or 0.0) for event in ended), default=0.0)
-        self._written_at = clock()
+        self._written_at = self._began_at = clock()
 
     def slot_started(self, slot: str, age_s: float) -> None:
         """It holds its devices since so long."""
@@ -109,9 +109,15 @@ class Spending:
             return self._clock() + decision.seconds
         return None
 
-    def too_small(self, trial_s: float) -> str:
-        """A sentence where what is left of the budget does not do for one more trial of so many seconds."""
-        return too_small(self._config, self._standing(), trial_s, self._num_devices, self._refit) or ""
+    def too_small(self, trial_s: float, start_s: float = 0.0) -> str:
+        """A sentence where what is left of the budget does not do for one more trial of so many seconds, in a slot that
+        starts in so many."""
+        return too_small(self._config, self._standing(), trial_s, self._num_devices, self._refit, start_s) or ""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Of this execution."""
+        return self._clock() - self._began_at
 
     def fields(self) -> dict[str, Any]:
         """The ledger now."""

@@ -23,7 +23,8 @@ from training.search.plan.cost import Bench, Cost, measured_corners
 from training.search.plan.estimate import Estimate, Interval, estimated
 from training.search.plan.expected import Share, expected_share
 from training.search.sampling.samplers import sampler_of
-from training.search.search import modes_of
+from training.search.sampling.warm_start import require_earlier
+from training.search.search import modes_of, no_more_than_there_are
 from training.search.slot.stackable import Stackable, stackable
 from training.search.space.drawing import Space, described
 from training.search_config import SearchConfig
@@ -59,7 +60,7 @@ class Plan:
     scheduler: str
     rungs: list[int]
     last_level: int
-    level: str  # what a level is: epochs, folds, seeds
+    level: str  # what a level is: epochs, folds, seeds, trainings
     share: Share  # of all levels, that is expected to be trained
     slots: Slots
     stackable: Stackable
@@ -109,14 +110,15 @@ def make_plan(experiment: Experiment, prepared: Prepared, metric: str, slots: Sl
         code_path: folder that the experiment's own code is imported from.
 
     Raises:
-        ConfigError: no search section, or settings that do not go together.
+        ConfigError: no search section, settings that do not go together, or a run of `search.from` that is not there.
     """
-    search = _search_of(experiment)
+    search = no_more_than_there_are(_search_of(experiment), experiment)
+    require_earlier(experiment)
     space = Space(search, experiment)
     modes = modes_of(search, metric)
     last_level = search.replicates if search.replicates > 1 else experiment.train.epochs
     notes = sampler_of(search, space, _empty_study(modes)).notes
-    num_trials, num_done = _num_trials(search, space), _num_done(experiment)
+    num_trials, num_done = search.trials, _num_done(experiment)
     share = _share(search, num_trials, slots.count, last_level, modes)
     device = torch.device("cuda" if slots.gpus and torch.cuda.is_available() else "cpu")
     bench = Bench(experiment, space, prepared, metric, device, code_path)
@@ -129,7 +131,7 @@ def make_plan(experiment: Experiment, prepared: Prepared, metric: str, slots: Sl
         points=[space.restored(point) for point in space.points()], trials=num_trials, trials_done=num_done,
         sampler=search.sampler, sampler_notes=list(notes), scheduler=search.scheduler.kind,
         rungs=list(judge_of(search, last_level, modes).levels), last_level=last_level,
-        level="epochs" if search.replicates == 1 else "folds" if search.folds else "seeds", share=share, slots=slots,
+        level=f"{search.level}s", share=share, slots=slots,
         stackable=fused, costs=costs, estimate=estimate, budget=_allowed(search, estimate),
         warnings=_warnings(search, estimate, slots, num_done, num_trials),
     )  # fmt: skip
@@ -149,11 +151,6 @@ def _devices(slots: Slots) -> float:
 def _empty_study(modes: Sequence[Mode]) -> Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(directions=["maximize" if mode == "max" else "minimize" for mode in modes])
-
-
-def _num_trials(search: SearchConfig, space: Space) -> int:
-    size = space.size() if search.sampler == "grid" else None
-    return search.trials if size is None else min(search.trials, size)
 
 
 def _num_done(experiment: Experiment) -> int:

@@ -80,6 +80,13 @@ def lend(study: Study, space: Space, experiment: Experiment, metric: str) -> lis
     return told
 
 
+def require_earlier(experiment: Experiment) -> None:
+    """Raise ConfigError where a run of `search.from` does not exist or has no search."""
+    if experiment.search is not None:
+        for name in experiment.search.from_:
+            _Earlier.read(name, experiment)
+
+
 def _copy(trial: FrozenTrial, space: Space, values: Mapping[str, Any], mark: str) -> FrozenTrial:
     kept = {key: value for key, value in trial.user_attrs.items() if key == "loss"}
     return create_trial(

@@ -19,6 +19,15 @@ from training.search.space.values import is_one_of, listed, said
 from training.search_config import SEARCHED_SECTIONS
 
 MAX_PAIRS = 1500  # of values tried together, about 1 s; of a larger space as many by chance
+OF_KINDS = {  # settings that only some kinds of their parent look at
+    "train.optimizer.momentum": ("train.optimizer.kind", ("sgd",)),
+    "train.optimizer.nesterov": ("train.optimizer.kind", ("sgd",)),
+    "train.optimizer.eps": ("train.optimizer.kind", ("adamw",)),
+    "train.optimizer.betas": ("train.optimizer.kind", ("adamw", "lion")),
+    "train.schedule.patience": ("train.schedule.kind", ("plateau",)),
+    "train.schedule.factor": ("train.schedule.kind", ("plateau",)),
+    "train.schedule.final_fraction": ("train.schedule.kind", ("cosine", "one_cycle")),
+}
 Pair = tuple[tuple[str, Any], tuple[str, Any]]
 
 
@@ -32,7 +41,7 @@ def space_problems(experiment: Experiment, written: Mapping[str, Any]) -> list[P
     search = experiment.search
     if search is None:
         return []
-    checks = (_unknown_keys, _circles, _idle_conditions, _kinds, _endless)
+    checks = (_unknown_keys, _circles, _idle_conditions, _kinds, _endless, _without_effect)
     left, wrong = dict(search.space), []
     for check in checks:
         found = list(check(experiment, Conditions(left, fixed_in(experiment))))
@@ -93,6 +102,17 @@ def _is_set(key: str, conditions: Conditions) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _without_effect(experiment: Experiment, conditions: Conditions) -> Iterator[Problem]:
+    """Settings of an optimizer or a schedule that no trial has."""
+    for key in conditions.space:
+        parent, kinds = OF_KINDS.get(key, ("", ()))
+        if not parent or parent in conditions.space or experiment.train.optimizer.target is not None:
+            continue
+        kind = conditions.fixed(parent)
+        if kind not in kinds:
+            yield Problem(_where(key), f"has no effect: it is of {' and '.join(kinds)}, and {parent} is {kind}")
 
 
 def _circles(_: Experiment, conditions: Conditions) -> Iterator[Problem]:

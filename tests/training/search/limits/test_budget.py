@@ -122,6 +122,10 @@ def test_a_budget_smaller_than_a_trial_is_said_plainly() -> None:
         "takes about 90 s; 120 would do"
     )
     assert too_small(search(wall_s=60), spent(), 40.0, 1.0) is None
+    assert str(too_small(search(wall_s=60), spent(), 40.0, 1.0, start_s=12.0)).endswith(
+        "one trial takes about 40 s after 12 s in which its slot starts; 65 would do"
+    )
+    assert "of 0.001 USD, 0.0002 USD are kept" in str(too_small(search(2.0, usd=0.001), spent(), 90.0, 1.0))
     assert too_small(search(), spent(), 1e9, 1.0) is None
     told = too_small(search(2.0, usd=1.0), spent(device_s=900.0), 1800.0, 1.0)
     assert told == (

@@ -184,3 +184,12 @@ def test_conditions_can_be_set_from_the_command_line(tmp_path: Path) -> None:
 def test_what_decides_which_rows_judge_is_not_searched(key: str) -> None:
     with pytest.raises(ValidationError, match=f"{key} cannot be searched: trials would not be comparable"):
         SearchConfig.model_validate({"space": {key: {"choice": ["a", "b"]}}})
+
+
+def test_a_setting_that_no_trial_looks_at_is_refused() -> None:
+    momentum = {"train.optimizer.momentum": {"range": [0.5, 0.9]}}
+    assert told(momentum) == {
+        "search.space.train.optimizer.momentum": "has no effect: it is of sgd, and train.optimizer.kind is adamw"
+    }
+    assert told({**momentum, "train.optimizer.kind": {"choice": ["adamw", "sgd"]}}) == {}
+    assert told(momentum, train={"optimizer": {"kind": "sgd"}}) == {}
