@@ -13,7 +13,8 @@ def variants(record: RunRecord) -> Figure:
             "type": "bar", "name": "1 row" if batch_size == "1" else f"{batch_size} rows", "orientation": "h",
             "y": names, "x": [variant.latency[batch_size].p50_ms for variant in record.variants],
             "text": [f"{variant.latency[batch_size].p50_ms:.3g}" for variant in record.variants],
-            "textposition": "auto", "marker": {"color": colour}, "hovertemplate": "%{y}, %{x:.4f} ms<extra></extra>",
+            "textposition": "auto", "textangle": 0, "marker": {"color": colour},
+            "hovertemplate": "%{y}, %{x:.4f} ms<extra></extra>",
         }
         for batch_size, colour in (("1", "@accent"), ("32", "@second"))
         if all(batch_size in variant.latency for variant in record.variants)

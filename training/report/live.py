@@ -65,27 +65,28 @@ class LivePage:
         began = time.monotonic()
         try:
             folder = self._find()
-            self._read(folder)
-            self.snapshot = self._stands(folder)
+            silent_s = time.time() - _newest(folder)
+            is_on = self._is_held(folder) or silent_s <= SILENT_S
+            self._read(folder, is_on=is_on)
+            self.snapshot = self._stands(silent_s, is_on=is_on)
         except UserError as error:
             self.snapshot = self._waits(error)
         return max(LOOK_EVERY_S, (time.monotonic() - began) / SHARE_OF_TIME)
 
-    def _read(self, folder: Path) -> None:
-        signature = _signature(folder)
+    def _read(self, folder: Path, *, is_on: bool) -> None:
+        signature = is_on, _signature(folder)
         if signature != self._signature:
             self._record = RunRecord.read(folder)
-            self._inside = contents(self._record)
+            self._inside = contents(self._record, is_on=is_on)
             self._version = _version(self._inside)
             self._signature = signature
 
-    def _stands(self, folder: Path) -> Snapshot:
+    def _stands(self, silent_s: float, *, is_on: bool) -> Snapshot:
         record = self._record
         assert record is not None, "it was read just now"
-        held, silent_s = self._is_held(folder), time.time() - _newest(folder)
         if record.state != "unfinished":
             kind, status = "over", f"the run has ended: {record.state}"
-        elif not held and silent_s > SILENT_S:
+        elif not is_on:
             kind, status = (
                 "silent",
                 f"no news for {duration(silent_s)}, and no process of this machine works on the run",

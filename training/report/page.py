@@ -6,6 +6,7 @@ from training.report import charts, sections, training_charts
 from training.report.data_section import data
 from training.report.folds_section import folds, folds_chart
 from training.report.search.section import search
+from training.report.search.view import Search
 from training.report.shell import Part, html_page, together
 from training.report.training_section import training
 from training.run_folder import write_text
@@ -29,12 +30,13 @@ def render(record: RunRecord) -> str:
     return html_page(record.name, inside.html, inside.figures)
 
 
-def contents(record: RunRecord) -> Part:
-    """What is on the page, without its frame."""
-    top = sections.header(record) + sections.variants(record)
+def contents(record: RunRecord, *, is_on: bool = False) -> Part:
+    """What is on the page, without its frame. Args: is_on: whether the run goes on right now."""
+    found = Search(record)
+    top = sections.header(record, found, is_on=is_on) + sections.variants(record)
     rest = folds(record) + training(record) + data(record) + sections.environment(record)
     figures = {name: draw(record) for name, draw in _CHARTS.items() if f'data-chart="{name}"' in top + rest}
-    return together([Part(top, figures), search(record), Part(rest)])
+    return together([Part(top, figures), search(found), Part(rest)])
 
 
 _CHARTS = {

@@ -9,21 +9,30 @@ from training.event_text import duration
 from training.journal import Event
 from training.package.manifest import Latency, Variant
 from training.redact import without_secrets
+from training.report.search.view import Search
 from training.report.shell import chart, tile_row
+from training.report.stages import seconds_by_stage
 from training.report.text import esc, facts, milliseconds, score, size, table
 from training.run_record import RunRecord
 
 
-def header(record: RunRecord) -> str:
-    """Name, state, and the figures that matter, one tile each."""
+def header(record: RunRecord, found: Search, *, is_on: bool = False) -> str:
+    """Name, state, and the figures that matter, one tile each.
+
+    Args:
+        record: of the run.
+        found: its search.
+        is_on: whether the run goes on right now.
+    """
+    state = "running" if is_on and record.state == "unfinished" else record.state
     started = next((event["time"] for event in record.events if event.get("event") == "started"), None)
     when = f"{datetime.fromtimestamp(started, UTC):%Y-%m-%d %H:%M} UTC" if started else "not started"
     command = record.last("started").get("command", "")
     return (
         f'<header><p class="kicker">manta run</p><h1>{esc(record.name)} '
-        f'<span class="state {record.state}">{record.state}</span></h1>'
+        f'<span class="state {state}">{state}</span></h1>'
         f'<p class="muted">{when}{f" · <code>{esc(command)}</code>" if command else ""}</p></header>'
-        f"{_failure(record)}{_tiles(record)}{_choice(record)}{_time(record)}"
+        f"{_failure(record)}{_tiles(record, found)}{_choice(record)}{_time(record)}"
     )
 
 
@@ -35,13 +44,13 @@ def _failure(record: RunRecord) -> str:
     return f'<div class="alert"><strong>Failed in {stage}</strong><pre>{message}</pre></div>'
 
 
-def _tiles(record: RunRecord) -> str:
+def _tiles(record: RunRecord, found: Search) -> str:
     packaged, fit, tiles = record.last("packaged"), record.last("fit"), []
     if packaged:
         tiles.append((packaged["metric"], score(packaged["score"]), "held-out rows"))
     if record.best_score is not None:
-        trial = record.best_trial.get("trial")
-        tiles.append((record.metric, score(record.best_score), f"best trial {trial}" if trial else "final training"))
+        note = f"best trial {found.best}" if found.best else "final training"
+        tiles.append((record.metric, score(record.best_score), note))
     chosen = next((v for v in record.variants if v.name == record.last("compressed").get("chosen")), None)
     if chosen:
         tiles.append(("variant", chosen.name, size(chosen.size_bytes)))
@@ -79,15 +88,17 @@ def _endpoint(served: Event) -> str:
 
 
 def _time(record: RunRecord) -> str:
-    stages = record.seconds_by_stage
+    stages, open_one = seconds_by_stage(record)
     if not stages:
         return ""
+    shown = {
+        stage: f"<b>{duration(seconds)}</b>{' so far' if stage == open_one else ''}"
+        for stage, seconds in stages.items()
+    }
     bars = "".join(
         f'<i class="{stage}" style="flex-grow:{1000 * seconds:.0f}"></i>' for stage, seconds in stages.items()
     )
-    keys = "".join(
-        f'<li><i class="{stage}"></i>{stage} <b>{duration(seconds)}</b></li>' for stage, seconds in stages.items()
-    )
+    keys = "".join(f'<li><i class="{stage}"></i>{stage} {told}</li>' for stage, told in shown.items())
     return f'<div class="timebar" aria-hidden="true">{bars}</div><ul class="key">{keys}</ul>'
 
 

@@ -13,6 +13,7 @@ from training.report.text import esc, plotted
 
 HERE = Path(__file__).parent
 Figure = dict[str, Any]
+LONG = 9  # characters of a tile's figure, above which it is set smaller
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,15 @@ def figure(traces: Sequence[Figure], x: str, y: str) -> Figure:
 def tile_row(values: Sequence[tuple[str, str, str]]) -> str:
     """The figures that matter, one tile each: name, value, note."""
     cells = (
-        f'<div class="tile"><span>{esc(name)}</span><b>{esc(value)}</b><small>{esc(note)}</small></div>'
+        f'<div class="tile"><span>{esc(name)}</span>{_figure_of_tile(value)}<small>{esc(note)}</small></div>'
         for name, value, note in values
     )
     return f'<div class="tiles">{"".join(cells)}</div>' if values else ""
+
+
+def _figure_of_tile(value: str) -> str:
+    kind = ' class="long"' if len(value) > LONG else ""
+    return f"<b{kind}>{esc(value)}</b>"
 
 
 def _json(figures: Mapping[str, Figure]) -> str:

@@ -38,8 +38,8 @@ def size(num_bytes: int) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A latency with three digits."""
-    return f"{value:.3g} ms"
+    """A latency with three digits; microseconds below a tenth of one."""
+    return f"{value:.3g} ms" if value >= 0.1 or value == 0 else f"{1000 * value:.3g} µs"
 
 
 Cell = str | tuple[str, Any]  # HTML, or HTML and the value that the column sorts by

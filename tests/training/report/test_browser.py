@@ -21,6 +21,10 @@ COURSE_AT = "document.querySelector('#course').getBoundingClientRect().top"
 DOTS = """window.kept.data.filter((trace) => trace.mode === "markers")
     .reduce((sum, trace) => sum + trace.x.length, 0)"""
 AXES = "document.querySelectorAll('[data-chart=parallel] .parcoords .y-axis').length"
+WIDE_CHARTS = """[...document.querySelectorAll(".chart .main-svg, .chart canvas")].filter((drawn) =>
+    drawn.getBoundingClientRect().right > drawn.closest("figure").getBoundingClientRect().right + 1)"""
+CUT_TILES = """[...document.querySelectorAll(".tile b")].filter((value) => value.scrollWidth > value.clientWidth)
+    .map((value) => value.innerText)"""
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -86,7 +90,12 @@ def test_a_phone_scrolls_the_tables_and_not_the_page(report: Tab) -> None:
     boxes = "[...document.querySelectorAll('.scroll')]"
     assert report.evaluate(f"{boxes}.some((box) => box.scrollWidth > box.clientWidth + 50)")
     assert report.evaluate(f"{boxes}.every((box) => box.getBoundingClientRect().right <= innerWidth)")
+    report.wait_for(f"{WIDE_CHARTS}.length === 0")
+    assert report.evaluate(UNDRAWN) == []
+    assert report.evaluate(CUT_TILES) == []
     report.resize(1200)
+    report.wait_for(f"{WIDE_CHARTS}.length === 0")
+    assert report.evaluate(CUT_TILES) == []
     assert report.evaluate(OVERFLOW) == 0
 
 

@@ -64,6 +64,8 @@ def test_the_page_and_what_is_new_on_it(served: tuple[MadeUpSearch, LivePage, st
     status, headers, body = ask(url, "/")
     assert (status, headers["Cache-Control"]) == (200, "no-store")
     assert b"5 of 40 trials have ended" in body
+    assert b'<span class="state running">running</span>' in body
+    assert b"</i>search <b>8.5 s</b> so far" in body  # 5 trials, one after the other
     first = state_of(url)
     assert (first["kind"], first["status"]) == ("running", "running: 5 of 40 trials have ended")
     assert "objective" in first["figures"]
@@ -130,6 +132,7 @@ def test_the_end_of_a_run_is_said_and_so_is_silence(tmp_path: Path) -> None:
     for path in [run.folder / "journal.jsonl", run.folder / "experiment.yaml", run.folder / "trials" / "live.json"]:
         os.utime(path, (time.time() - 3600,) * 2)
     page.look()
+    assert b'<span class="state unfinished">unfinished</span>' in page.snapshot.page()
     assert page.snapshot.kind == "silent"
     assert page.snapshot.status.startswith("no news for 1 h 0 min")
     run.event("failed", stage="search", message="all trials failed")
@@ -144,7 +147,7 @@ def test_a_look_at_what_did_not_change_reads_nothing(tmp_path: Path, monkeypatch
     run, page = begun(tmp_path), live(tmp_path)
     page.look()
     version = page.snapshot.version
-    monkeypatch.setattr("training.report.live.contents", lambda _: pytest.fail("put together again"))
+    monkeypatch.setattr("training.report.live.contents", lambda *_, **__: pytest.fail("put together again"))
     page.look()
     assert page.snapshot.version == version
     monkeypatch.undo()

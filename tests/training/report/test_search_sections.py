@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.made_up_runs import NASTY, MadeUpRun, full_run
-from tests.training.made_up_searches import MadeUpSearch, folds_run, objectives_run, search_run
+from tests.training.made_up_searches import MadeUpSearch, by_folds, folds_run, objectives_run, search_run
 from tests.training.report.pages import figures_of, page_of, section_of, text_of
 from training.event_text import duration
 
@@ -92,6 +92,7 @@ def test_folds_show_means_with_intervals_and_who_cannot_be_told_apart(tmp_path: 
     page = page_of(folds_run(tmp_path / "adult"))
     search = text_of(section_of(page, "search"))
     assert "not told apart" in search
+    assert "Two tests" not in search  # racing stopped none of the best
     assert "corrected resampled t interval over the folds" in search
     assert "the budget of 40 s was spent" in search
     assert "mean of 5 folds" in text_of(section_of(page, "doubt"))
@@ -105,6 +106,59 @@ def test_folds_show_means_with_intervals_and_who_cannot_be_told_apart(tmp_path: 
     assert means["error_x"]["array"][0] > 0.01
 
 
+def test_several_seeds_of_each_fold_are_trainings_on_the_whole_page(tmp_path: Path) -> None:
+    run = MadeUpSearch(tmp_path / "adult", 6, folds=5, seeds=2, scheduler={"kind": "racing", "p_value": 0.1})
+    run.search(level="trainings", rungs=[4, 5], scheduler="racing")
+    run.make(6, by_folds)
+    page = page_of(run.folder)
+    search = text_of(section_of(page, "search"))
+    assert "stopped by racing, judged after 4 and 5 trainings" in search
+    assert "Two tests, which need not agree" in search
+    assert "Wilcoxon's signed-rank test (one-sided, p below 0.1)" in search.replace("&#x27;", "'")
+    assert "behind ★, same folds" in search
+    assert "stopped after 2 trainings" in [trace["name"] for trace in figures_of(page)["objective"]["data"]]
+    assert figures_of(page)["curves"]["layout"]["xaxis"]["title"]["text"] == "fold"
+
+
+def test_what_decides_on_stacking_is_said_and_auto_is_not(tmp_path: Path) -> None:
+    run = MadeUpSearch(tmp_path / "adult", 3)
+    run.search(fuse="auto")
+    run.make(3)
+    assert "<dt>stacking</dt>" not in page_of(run.folder)
+    for gain in ("2.0", "1.8"):
+        run.search(fuse="auto")
+        run.event("search_note", note=f"3 trials train as one stacked model, {gain} times as fast as measured")
+    search = section_of(page_of(run.folder), "search")
+    assert "<dt>stacking</dt><dd>3 trials train as one stacked model, 1.8 times as fast as measured</dd>" in search
+    assert "2.0 times" not in search
+    run.search(fuse=False)
+    assert "1.8 times" in page_of(run.folder)
+
+
+def test_equal_scores_have_an_axis_around_them(tmp_path: Path) -> None:
+    run = MadeUpSearch(tmp_path / "adult", 3)
+    run.search()
+    for i in range(3):
+        run.event("trial", trial=f"t{i:04d}", state="complete", params={"train.peak_lr": 0.1}, score=1.0, epochs=2,
+                  seconds=1.0, curve=[1.0, 1.0])  # fmt: skip
+    figures = figures_of(page_of(run.folder))
+    for name in ("objective", "clock", "curves", "slice0"):
+        assert figures[name]["layout"]["yaxis"]["range"] == [0.95, 1.0], name
+
+
+def test_the_number_of_a_short_bar_is_left_out_and_who_trains_stands_apart(tmp_path: Path) -> None:
+    run = MadeUpSearch(tmp_path / "adult", 60)
+    run.search()
+    run.make(60)
+    run.live()
+    page = page_of(run.folder)
+    bars = {trace["name"]: trace for trace in figures_of(page)["survivors"]["data"]}
+    assert bars["still training"]["text"] == ["", "", ""]  # 1 of 57
+    assert bars["went on"]["text"][0] == "28"
+    assert {bar["textangle"] for bar in bars.values()} == {0}
+    assert "2 epochs 57 28 28 1 50%" in text_of(section_of(page, "course"))
+
+
 def test_several_objectives_have_a_front(tmp_path: Path) -> None:
     page = page_of(objectives_run(tmp_path / "adult"))
     front = section_of(page, "pareto")
@@ -114,6 +168,10 @@ def test_several_objectives_have_a_front(tmp_path: Path) -> None:
     assert on_front["x"] == sorted(on_front["x"])
     assert on_front["y"] == sorted(on_front["y"])  # slower and better
     assert {"importances0", "importances1"} & set(figures_of(page))
+    run = MadeUpSearch(tmp_path / "one", 1, ("score", "latency_ms"))
+    run.search()
+    run.make(1)
+    assert "On the front: 1 trial<" in page_of(run.folder)
     three = page_of(objectives_run(tmp_path / "three", 40, ("score", "latency_ms", "train_s")))
     assert {"pareto0", "pareto1", "pareto2"} <= set(figures_of(three))
 
@@ -137,7 +195,8 @@ def test_a_search_that_goes_on_says_what_runs_now(tmp_path: Path) -> None:
     run.live()
     assert "40 of 40 trials have ended" in page_of(run.folder)
     assert [trace["name"] for trace in figures_of(page_of(run.folder))["clock"]["data"]].count("best so far") == 1
-    assert len(figures_of(page_of(run.folder))["clock"]["layout"]["shapes"]) == 1  # begun again
+    again = [trace for trace in figures_of(page_of(run.folder))["clock"]["data"] if trace["name"] == "begun again"]
+    assert [trace["y"] for trace in again] == [[0, 1, None]]  # one line, named in the legend
 
 
 def test_what_the_search_noted_and_whose_weights_the_best_took_are_shown(tmp_path: Path) -> None:

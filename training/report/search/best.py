@@ -9,6 +9,7 @@ from training.evaluation.folds import METHOD, FoldSpread
 from training.event_text import counted, duration
 from training.journal import Event
 from training.report.search.pareto import objective_text, title_of
+from training.report.search.progress import fit_equal
 from training.report.search.view import Search, units_of
 from training.report.shell import Figure, Part, chart_grid, chart_part, figure, together
 from training.report.text import Cell, esc, facts, money, plotted, score, setting, table
@@ -76,7 +77,7 @@ def _table(search: Search, top: Sequence[Event]) -> str:
     has_units = any(units_of(trial) for trial in top)
     has_money = any(trial.get("usd") is not None for trial in top)
     heads = [
-        "", "trial", search.metric, *(["95 % interval", f"behind ★, same {search.unit}s"] if has_units else []),
+        "", "trial", search.metric, *(["95 % interval", f"behind ★, same {search.part}s"] if has_units else []),
         *(title_of(search, name) for name in others), *search.keys, f"{search.unit}s", "time",
         *(["cost"] if has_money else []), "found by",
     ]  # fmt: skip
@@ -95,7 +96,33 @@ def _table(search: Search, top: Sequence[Event]) -> str:
             esc(SOURCES.get(trial.get("source", ""), "–")),
         ])  # fmt: skip
     kinds = ("num", "", *["num"] * (len(heads) - 3), "")
-    return f"<h3>The best {len(top)}</h3>{table(heads, rows, classes=kinds)}"
+    said = " ".join(sentence for sentence in (ties(search, len(top)), two_tests(search, top)) if sentence)
+    note = f"<p class='muted'>{esc(said)}</p>" if said else ""
+    return f"<h3>The best {len(top)}</h3>{table(heads, rows, classes=kinds)}{note}"
+
+
+def ties(search: Search, num: int) -> str:
+    """How equal scores are ordered; empty where the best, and the one after them, have none."""
+    scores = [trial["score"] for trial in search.ranked[: num + 1]]
+    if len(set(scores)) == len(scores):
+        return ""
+    rule = "the lower loss comes first, then the lower number" if search.losses else "the lower number comes first"
+    return f"Of equal scores {rule}."
+
+
+def two_tests(search: Search, top: Sequence[Event]) -> str:
+    """Why a trial that racing stopped may not be told apart; empty where racing stopped none of these."""
+    if search.record.last("search").get("scheduler") != "racing":
+        return ""
+    if not any(trial["state"] == "pruned" and len(units_of(trial)) > 1 for trial in top):
+        return ""
+    scheduler = (search.record.experiment.get("search") or {}).get("scheduler")
+    p_value = scheduler.get("p_value") if isinstance(scheduler, dict) else None
+    bound = "" if p_value is None else f", p below {p_value:g}"
+    return (
+        f"Two tests, which need not agree: racing stopped trials by Wilcoxon's signed-rank test (one-sided{bound}); "
+        "here the 95 % interval of the mean difference tells trials apart."
+    )
 
 
 def _unfinished(trial: Event) -> str:
@@ -155,11 +182,11 @@ def _intervals(search: Search, top: Sequence[Event]) -> Part:
         if (behind := behind_of(search, trial, top[0])) is not None and not is_clear(behind)
     ]  # fmt: skip
     said = (
-        f"On the same {search.unit}s {', '.join(unclear)} cannot be told apart from {top[0]['trial']}: the interval of "
+        f"On the same {search.part}s {', '.join(unclear)} cannot be told apart from {top[0]['trial']}: the interval of "
         "their difference holds 0. " if unclear else ""
     )  # fmt: skip
-    how = METHOD if search.held_over_trained else f"Student's t interval over the {search.unit}s"
-    caption = f"Mean over {search.unit}s with its 95 % interval; small dots are the single {search.unit}s"
+    how = METHOD if search.held_over_trained else f"Student's t interval over the {search.part}s"
+    caption = f"Mean over {search.part}s with its 95 % interval; small dots are the single {search.part}s"
     part = chart_grid([chart_part("intervals", caption, _interval_chart(search, known), wide=True)])
     return Part(f"{part.html}<p class='muted'>{esc(f'{said}Intervals: {how}.')}</p>", part.figures)
 
@@ -177,13 +204,14 @@ def _interval_chart(search: Search, known: Sequence[tuple[Event, dict[int, float
         "hovertemplate": "%{y}: %{x:.4f}<extra></extra>",
     }  # fmt: skip
     dots: Figure = {
-        "type": "scatter", "mode": "markers", "name": f"one {search.unit}",
+        "type": "scatter", "mode": "markers", "name": f"one {search.part}",
         "y": [name for name, (_, units) in zip(names, known, strict=True) for _ in units],
         "x": [value for _, units in known for value in units.values()],
-        "text": [f"{search.unit} {unit}" for _, units in known for unit in units],
+        "text": [f"{search.part} {unit}" for _, units in known for unit in units],
         "marker": {"color": "@faint", "size": 5}, "hovertemplate": "%{y}, %{text}: %{x:.4f}<extra></extra>",
     }  # fmt: skip
     drawn = figure([dots, means], search.metric, "")
+    fit_equal(drawn, search, dots["x"], "xaxis")
     drawn["layout"]["height"] = 140 + 26 * len(known)
     drawn["layout"]["yaxis"] |= {"type": "category", "autorange": "reversed"}
     return drawn

@@ -11,7 +11,7 @@ MAX_CURVES = 150  # more lines than this are a smear; the stopped ones go first
 
 def curves(search: Search) -> Part:
     """The chart; empty where no trial has anything to draw."""
-    if search.record.level != "epochs" and any(units_of(trial) for trial in search.trials):
+    if search.level != "epochs" and any(units_of(trial) for trial in search.trials):
         return _by_unit(search)
     lines = {trial["trial"]: list(enumerate(trial["curve"], 1)) for trial in search.trials if trial.get("curve")}
     return _part(search, lines, "Learning curves; the best trial in front, stopped ones faint", "epoch")
@@ -19,8 +19,8 @@ def curves(search: Search) -> Part:
 
 def _by_unit(search: Search) -> Part:
     lines = {trial["trial"]: list(units_of(trial).items()) for trial in search.trials if units_of(trial)}
-    caption = f"Score by {search.unit}; where all lines dip, that {search.unit} is hard"
-    part = _part(search, lines, caption, search.unit)
+    caption = f"Score by {search.part}; where all lines dip, that {search.part} is hard"
+    part = _part(search, lines, caption, search.part)
     for drawn in part.figures.values():
         drawn["layout"]["xaxis"]["dtick"] = 1
     return part

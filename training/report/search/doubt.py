@@ -1,15 +1,17 @@
-"""Whether the best score is to be believed: its standard error, how the search rose, and the untouched test part."""
+"""Whether the best score is to be believed: its 95 % interval, how the search rose, and the untouched test part."""
 
 import math
 
+from training.evaluation.calibration import Z_95, wilson_interval
 from training.event_text import counted
 from training.report.search.view import Search, units_of
 from training.report.shell import Part
 from training.report.text import esc, score, table
 
-SHARES = ("accuracy", "subset_accuracy")  # of rows that are right: their standard error follows from their number
+SHARES = ("accuracy", "subset_accuracy")  # of rows that are right: their interval follows from their number
 MIN_MORE = 10  # trials after which a search may be called too long
 CLEAR_GAP = 2.0  # standard errors
+Interval = tuple[float, float]
 
 
 def doubt(search: Search) -> Part:
@@ -17,60 +19,89 @@ def doubt(search: Search) -> Part:
     if not search.leaders:
         return Part()
     rows = score_rows(search)
-    cells = [(esc(name), score(value), "–" if error is None else f"± {error:.4f}") for name, value, error in rows]
+    cells = [(esc(name), score(value), _shown(interval)) for name, value, interval in rows]
     said = "".join(f"<p>{esc(sentence)}</p>" for sentence in (over_searched(search), gap(search)) if sentence)
     is_worth_it = len(rows) > 1 or rows[0][2] is not None
-    heads = ("", search.metric.removeprefix("validation/"), "standard error")
+    heads = ("", search.metric.removeprefix("validation/"), "95 % interval")
     grid = table(heads, cells, classes=("cause", "num", "num"))
     return Part((grid if is_worth_it else "") + said)
 
 
-def score_rows(search: Search) -> list[tuple[str, float, float | None]]:
-    """What was judged on which rows, the score, and its standard error where that is known."""
+def _shown(interval: Interval | None) -> str:
+    return "–" if interval is None else f"{score(interval[0])} to {score(interval[1])}"
+
+
+def score_rows(search: Search) -> list[tuple[str, float, Interval | None]]:
+    """What was judged on which rows, the score, and its 95 % interval where that is known."""
     rows = search.num_rows
     plain = search.metric.removeprefix("validation/")
-    leader = search.record.best_trial
-    found = [(f"best trial {leader['trial']}, {_judged(search)}", float(leader["score"]), best_error(search))]
+    leader = search.best_trial
+    found = [(f"best trial {leader['trial']}, {_judged(search)}", float(leader["score"]), best_interval(search))]
     fitted = search.record.last("fit").get("metrics", {}).get(search.metric)
     if fitted is not None:
-        error = share_error(plain, fitted, rows.get("validation"))
-        found.append((f"final model, validation{_rows(rows.get('validation'))}", float(fitted), error))
+        interval = share_interval(plain, fitted, rows.get("validation"))
+        found.append((f"final model, validation{_rows(rows.get('validation'))}", float(fitted), interval))
     tested = test_score(search)
     if tested is not None:
-        error = share_error(plain, tested, rows.get("test"))
-        found.append((f"final model, test{_rows(rows.get('test'))}, seen by no trial", tested, error))
+        interval = share_interval(plain, tested, rows.get("test"))
+        found.append((f"final model, test{_rows(rows.get('test'))}, seen by no trial", tested, interval))
     return found
 
 
 def _judged(search: Search) -> str:
-    units = units_of(search.record.best_trial)
     return (
-        f"mean of {counted(len(units), search.unit)}"
-        if units
-        else f"validation{_rows(search.num_rows.get('validation'))}"
+        f"mean of {trainings}" if (trainings := _trainings(search)) else f"validation{_rows(_num_validation(search))}"
     )
+
+
+def _trainings(search: Search) -> str:
+    """By how many the best trial was judged; empty where it is one."""
+    trial = search.best_trial
+    if search.unit == search.part:
+        return counted(len(units), search.unit) if (units := units_of(trial)) else ""
+    num = sum(part.get("score") is not None for part in trial.get("replicates") or ())
+    return f"{counted(num, search.unit)} on {counted(len(units_of(trial)), search.part)}" if num else ""
+
+
+def _num_validation(search: Search) -> int | None:
+    return search.num_rows.get("validation")
 
 
 def _rows(number: int | None) -> str:
     return "" if number is None else f" of {number:,} rows"
 
 
-def share_error(plain: str, value: float, num_rows: int | None) -> float | None:
-    """Standard error of a share of rows, sqrt(p (1 - p) / n); None for scores that are none."""
+def share_interval(plain: str, value: float, num_rows: int | None) -> Interval | None:
+    """Wilson's 95 % interval of a share of rows, which has a width also where all are right; None for other scores."""
     if plain not in SHARES or not num_rows or not 0 <= value <= 1:
         return None
-    return math.sqrt(value * (1 - value) / num_rows)
+    return wilson_interval(value * num_rows, num_rows)
+
+
+def share_error(plain: str, value: float, num_rows: int | None) -> float | None:
+    """Standard error of a share of rows: that of a normal distribution whose 95 % interval is as wide as Wilson's."""
+    interval = share_interval(plain, value, num_rows)
+    return None if interval is None else (interval[1] - interval[0]) / (2 * Z_95)
+
+
+def best_interval(search: Search) -> Interval | None:
+    """95 % interval of the best trial's score: over its folds or seeds, else by the number of validation rows."""
+    leader = search.best_trial
+    units = list(units_of(leader).values())
+    if len(units) > 1:
+        spread = search.spread(units)
+        return None if spread.low is None or spread.high is None else (spread.low, spread.high)
+    return share_interval(search.metric.removeprefix("validation/"), leader["score"], _num_validation(search))
 
 
 def best_error(search: Search) -> float | None:
-    """Standard error of the best trial's score: over its folds or seeds, else by the number of validation rows."""
-    leader = search.record.best_trial
+    """Standard error of the same."""
+    leader = search.best_trial
     units = list(units_of(leader).values())
     if len(units) > 1:
         deviation = search.spread(units).deviation
         return None if deviation is None else deviation * math.sqrt(1 / len(units) + search.held_over_trained)
-    plain = search.metric.removeprefix("validation/")
-    return share_error(plain, leader["score"], search.num_rows.get("validation"))
+    return share_error(search.metric.removeprefix("validation/"), leader["score"], _num_validation(search))
 
 
 def test_score(search: Search) -> float | None:
@@ -103,9 +134,7 @@ def over_searched(search: Search) -> str:
 
 
 def _what(search: Search) -> str:
-    if units := units_of(search.record.best_trial):
-        return f"the same {counted(len(units), search.unit)}"
-    return f"the same {search.num_rows.get('validation', 0):,} rows"
+    return f"the same {_trainings(search) or counted(_num_validation(search) or 0, 'row')}"
 
 
 def gap(search: Search) -> str:
@@ -113,9 +142,11 @@ def gap(search: Search) -> str:
     tested = test_score(search)
     if tested is None:
         return ""
-    promised = float(search.record.best_trial["score"])
+    promised = float(search.best_trial["score"])
     worse_by = (promised - tested) * (1 if search.mode == "max" else -1)
-    errors = [error for _, _, error in (score_rows(search)[0], score_rows(search)[-1]) if error is not None]
+    plain = search.metric.removeprefix("validation/")
+    known = (best_error(search), share_error(plain, tested, search.num_rows.get("test")))
+    errors = [error for error in known if error is not None]
     if worse_by <= 0:
         return "On the test part the model is no worse than the search promised."
     told = f"On the test part the model is {worse_by:.4f} worse than the search promised"

@@ -3,20 +3,17 @@
 import math
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from training.report.search.view import Search
 from training.report.shell import Figure, Part, chart_grid, chart_part, figure
 from training.report.text import esc, plotted, table
-from training.search.study import EARLIER, FILE, STUDY_NAME, score_of
+from training.search.study import EARLIER, score_of
 
 if TYPE_CHECKING:
     from optuna.importance import PedAnovaImportanceEvaluator
@@ -33,7 +30,8 @@ class Importances:
     """How much each setting decides, as shares of 1, and what chance alone gives."""
 
     num_trials: int
-    num_top: int
+    num_top: int  # those that tie with the last of them counted in, as PED-ANOVA does
+    num_tied: int  # trials with the best value
     shares: dict[str, float] = field(default_factory=dict)  # the largest first
     chance: dict[str, float] = field(default_factory=dict)  # the largest share of as many shuffles
 
@@ -53,15 +51,21 @@ def importances_of(trials: list[FrozenTrial], values: list[float], is_larger_bet
     study = _study_of([trials[i] for i in places])
     found = _evaluate(evaluator, study, losses_T)
     total = sum(found.values())
+    counts = len(places), _num_top(losses_T, fraction), int((losses_T == losses_T.min()).sum())
     if not total > 0:
-        return Importances(len(places), math.ceil(fraction * len(places)))
+        return Importances(*counts)
     rng = np.random.default_rng(0)
     shuffled = [_evaluate(evaluator, study, rng.permutation(losses_T)) for _ in range(NUM_SHUFFLES)]
     return Importances(
-        len(places), math.ceil(fraction * len(places)),
+        *counts,
         {key: value / total for key, value in found.items()},
         {key: max(each[key] for each in shuffled) / total for key in found},
     )  # fmt: skip
+
+
+def _num_top(losses_T: np.ndarray, fraction: float) -> int:
+    last = np.sort(losses_T)[math.ceil(fraction * len(losses_T)) - 1]
+    return int((losses_T <= last).sum())
 
 
 def _study_of(trials: list[FrozenTrial]) -> Study:
@@ -78,21 +82,9 @@ def _evaluate(evaluator: "PedAnovaImportanceEvaluator", study: Study, losses_T: 
         return evaluator.evaluate(study, target=lambda trial: float(losses_T[trial.number]))
 
 
-def read_study(run_folder: Path) -> Study | None:
-    """The search's study, only to read; None where there is none, or none that can be read to its end just now."""
-    path = run_folder / "trials" / FILE
-    if not path.exists():
-        return None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        return optuna.load_study(study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(path))))
-    except (KeyError, ValueError):
-        return None  # a search that has just begun, or a driver killed in mid-write: the next one repairs the file
-
-
 def importances(search: Search) -> tuple[Part, list[str]]:
     """Chart and table, or a sentence why there are none; and the settings, the most important first."""
-    study = read_study(search.record.folder)
+    study = search.study
     if study is None:
         return Part("<p>Not known: the search's study is not in the run's folder, or not readable just now.</p>"), []
     own = [trial for trial in study.get_trials(deepcopy=False) if EARLIER not in trial.user_attrs and trial.params]
@@ -139,7 +131,7 @@ def _chart(found: Importances, name: str, objective: str) -> Part:
     bars = {
         "type": "bar", "orientation": "h", "name": "importance", "y": [plotted(key) for key in keys],
         "x": [found.shares[key] for key in keys], "marker": {"color": "@accent"},
-        "text": [f"{found.shares[key]:.0%}" for key in keys], "textposition": "auto",
+        "text": [f"{found.shares[key]:.0%}" for key in keys], "textposition": "auto", "textangle": 0,
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
     }  # fmt: skip
     ticks = {
@@ -152,7 +144,10 @@ def _chart(found: Importances, name: str, objective: str) -> Part:
     drawn["layout"]["yaxis"] |= {"autorange": "reversed", "type": "category"}
     drawn["layout"]["xaxis"] |= {"tickformat": ".0%", "rangemode": "tozero"}
     drawn["layout"]["height"] = 130 + 34 * len(keys)
-    caption = f"What decides whether a trial is among the best {found.num_top} of {found.num_trials:,} by {objective}"
+    ties = f"; {found.num_tied:,} tie as the best" if found.num_tied > 1 else ""
+    caption = (
+        f"What decides whether a trial is among the best {found.num_top} of {found.num_trials:,} by {objective}{ties}"
+    )
     return chart_part(name, caption, drawn)
 
 

@@ -12,7 +12,7 @@ from training.report.shell import Part
 from training.report.text import esc, setting, table
 from training.search.space.values import is_number, same
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?")
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?")
 MAX_GROUPS = 30
 MIN_SHARED = 3  # trials below which what they have in common is chance
 
@@ -29,7 +29,7 @@ def groups_of(trials: Sequence[Event], key: str) -> list[tuple[str, list[Event]]
     """Trials by what is said of them, numbers aside, the largest group first; the words are those of the first."""
     groups: dict[str, list[Event]] = {}
     for trial in trials:
-        groups.setdefault(_NUMBER.sub("#", str(trial.get(key) or "")), []).append(trial)
+        groups.setdefault(NUMBER.sub("#", str(trial.get(key) or "")), []).append(trial)
     missing = f"no {'cause' if key == 'cause' else 'reason'} recorded"
     found = [(str(group[0].get(key) or missing), group) for group in groups.values()]
     return sorted(found, key=lambda item: -len(item[1]))
@@ -44,7 +44,7 @@ def _table(search: Search, title: str, what: str, trials: Sequence[Event], *, sh
         names = ", ".join(trial["trial"] for trial in group[:8]) + (" …" if len(group) > 8 else "")
         said = (
             words
-            if len(group) == 1 or not _NUMBER.search(words)
+            if len(group) == 1 or not NUMBER.search(words)
             else f"{words} (the numbers are of {group[0]['trial']})"
         )
         common = [esc(in_common(search, group))] if shows_common else []

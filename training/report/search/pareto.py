@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+from training.event_text import counted
 from training.journal import Event
 from training.metric_names import Mode
+from training.report.search.progress import fit_equal
 from training.report.search.view import KEPT, Search, words_of
 from training.report.shell import Figure, Part, chart_grid, chart_part, figure
 from training.report.text import Cell, esc, score, setting, table
@@ -91,6 +93,8 @@ def _chart(search: Search, known: Sequence[Event], front: Sequence[Event], pair:
     values = [value_of(trial, across) for trial in known]
     if min(values) > 0 and max(values) > 50 * min(values):
         drawn["layout"]["xaxis"]["type"] = "log"
+    if up == "score":
+        fit_equal(drawn, search, [value_of(trial, up) for trial in known])
     caption = f"{title_of(search, up)} against {title_of(search, across)}"
     return chart_part(f"pareto{index}", caption, drawn, wide=len(search.record.objectives) == 2)
 
@@ -120,4 +124,4 @@ def _table(search: Search, front: Sequence[Event]) -> str:
     heads = ("trial", *(title_of(search, name) for name in names), *search.keys)
     more = f"<p class='muted'>the first {KEPT} of {len(front):,}</p>" if len(front) > KEPT else ""
     grid = table(heads, rows, sortable=True, classes=("", *["num"] * (len(heads) - 1)))
-    return f"<h3>On the front: {len(front):,} trials</h3>{more}{grid}"
+    return f"<h3>On the front: {counted(len(front), 'trial')}</h3>{more}{grid}"

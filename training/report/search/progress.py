@@ -22,7 +22,7 @@ def progress(search: Search) -> tuple[Part, Part]:
     longest = max(ended.values(), default=0.0)
     _, divisor, clock = next(each for each in CLOCKS if longest >= each[0])
     note = search.drawn_note()
-    if search.record.level != "epochs":
+    if search.level != "epochs":
         note += f"; of stopped ones the mean of fewer {search.unit}s"
     by_number = chart_part("objective", f"Score of each trial, in the order in which they ended{note}",
                            _chart(search, list(range(1, len(search.trials) + 1)), "trial", []))  # fmt: skip
@@ -40,15 +40,10 @@ def _chart(search: Search, places: Sequence[float], axis: str, again: Sequence[f
         _dots(name, colour, symbol, [(places[i - 1], trial) for i, trial in found])
         for name, colour, symbol, found in _groups(search)
     ]
-    drawn = figure([*traces, _best_so_far(search, places), *_failed(search, places)], axis, search.metric)
+    others = [_best_so_far(search, places), *_begun_again(again), *_failed(search, places)]
+    drawn = figure([*traces, *others], axis, search.metric)
     drawn["layout"]["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
     drawn["layout"]["xaxis"]["rangemode"] = "tozero"
-    drawn["layout"]["shapes"] = [
-        {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1,
-         "line": {"color": "@muted", "width": 1, "dash": "longdashdot"}, "label": {"text": "begun again",
-         "textposition": "end", "font": {"size": 10, "color": "@muted"}}}
-        for x in again
-    ]  # fmt: skip
     return within_view(drawn, search)
 
 
@@ -97,6 +92,19 @@ def _best_so_far(search: Search, places: Sequence[float]) -> Figure:
     }  # fmt: skip
 
 
+def _begun_again(times: Sequence[float]) -> list[Figure]:
+    """Upright lines, named in the legend: a label beside each would lie over the points."""
+    if not times:
+        return []
+    return [
+        {
+            "type": "scatter", "mode": "lines", "name": "begun again", "yaxis": "y2",
+            "x": [x for time in times for x in (time, time, None)], "y": [0, 1, None] * len(times),
+            "line": {"color": "@muted", "width": 1, "dash": "dash"}, "hoverinfo": "skip",
+        }
+    ]  # fmt: skip
+
+
 def _failed(search: Search, places: Sequence[float]) -> list[Figure]:
     """Crosses along the lower edge: they have a time and no score."""
     found = [(place, trial) for place, trial in zip(places, search.trials, strict=True) if trial["state"] == "failed"]
@@ -112,6 +120,17 @@ def _failed(search: Search, places: Sequence[float]) -> list[Figure]:
     ]  # fmt: skip
 
 
+def fit_equal(drawn: Figure, search: Search, values: Sequence[float], axis: str = "yaxis") -> bool:
+    """Set the axis of scores that are all equal around them; whether they are."""
+    around = search.flat_range(values)
+    if around is None:
+        return False
+    drawn["layout"][axis]["range"] = around
+    for trace in drawn["data"]:
+        trace["cliponaxis"] = trace.get("yaxis") == "y2"  # marks at the edge of what can be are whole
+    return True
+
+
 def within_view(drawn: Figure, search: Search, values: Sequence[float] | None = None) -> Figure:
     """The same with an axis on which a diverged trial does not press all others onto a line.
 
@@ -119,6 +138,8 @@ def within_view(drawn: Figure, search: Search, values: Sequence[float] | None = 
         values: what is drawn; the scores of all trials without this.
     """
     known = [trial["score"] for _, trial in search.scored] if values is None else values
+    if fit_equal(drawn, search, known):
+        return drawn
     ordered = sorted((value for value in known if math.isfinite(number(value))), reverse=search.mode == "max")
     if len(ordered) < MIN_VALUES:
         return drawn

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from training.event_text import counted
 from training.journal import Event
+from training.report.search.progress import fit_equal
 from training.report.search.view import Search
 from training.report.shell import Figure, Part, chart_grid, chart_part, figure, together
 from training.report.text import esc, plotted, score, table
 
 MAX_RUNGS = 20  # a scheduler that judges every epoch has too many for a table
 MAX_DOTS = 400  # of each kind at a rung
+MIN_BAR = 0.09  # of the axis: a shorter bar has no room for its number, which the table has
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ class Rung:
     def num_reached(self) -> int:
         """Trials that were judged here."""
         return len(self.went_on) + len(self.stopped) + self.num_failed + self.num_open
+
+    @property
+    def share(self) -> float | None:
+        """Of the trials that have ended, those that went on; None while all of them train."""
+        num_ended = self.num_reached - self.num_open
+        return len(self.went_on) / num_ended if num_ended else None
 
 
 def rungs_of(search: Search) -> list[Rung]:
@@ -78,10 +86,11 @@ def _survivors(search: Search, found: Sequence[Rung]) -> Figure:
         ("failed later", "@bad", [rung.num_failed for rung in found]),
         ("still training", "@stage3", [rung.num_open for rung in found]),
     )
+    shortest = MIN_BAR * max(rung.num_reached for rung in found)
     traces = [
         {"type": "bar", "name": name, "x": names, "y": counts, "marker": {"color": colour},
-         "text": [str(count) if count else "" for count in counts], "textposition": "inside", "insidetextanchor":
-         "middle", "hovertemplate": f"%{{x}}: %{{y}} {name}<extra></extra>"}
+         "text": [str(count) if count >= shortest and count else "" for count in counts], "textposition": "inside",
+         "textangle": 0, "insidetextanchor": "middle", "hovertemplate": f"%{{x}}: %{{y}} {name}<extra></extra>"}
         for name, colour, counts in bars if any(counts)
     ]  # fmt: skip
     drawn = figure(traces, "", "trials")
@@ -100,6 +109,7 @@ def _cutoffs(search: Search, found: Sequence[Rung]) -> Figure:
         )
     ]
     drawn = figure(traces, "", search.metric)
+    fit_equal(drawn, search, [value for rung in found for _, value in (*rung.stopped, *rung.went_on)])
     drawn["layout"]["xaxis"] |= {
         "tickvals": list(range(len(found))), "ticktext": [_name(search, rung.level) for rung in found],
         "range": [-0.5, len(found) - 0.5],
@@ -133,13 +143,16 @@ def _best_stopped(search: Search, rung: Rung) -> float | None:
 
 def _table(search: Search, found: Sequence[Rung]) -> str:
     pick = min if search.mode == "max" else max
+    has_open = any(rung.num_open for rung in found)
     rows = [
         (
             esc(_name(search, rung.level)), f"{rung.num_reached:,}", f"{len(rung.went_on):,}",
-            f"{len(rung.stopped):,}", f"{len(rung.went_on) / max(rung.num_reached, 1):.0%}",
-            score(_best_stopped(search, rung)), score(pick((value for _, value in rung.went_on), default=None)),
+            f"{len(rung.stopped):,}", *([f"{rung.num_open:,}"] if has_open else []),
+            "–" if rung.share is None else f"{rung.share:.0%}", score(_best_stopped(search, rung)),
+            score(pick((value for _, value in rung.went_on), default=None)),
         )
         for rung in found
     ]  # fmt: skip
-    heads = ("judged after", "reached it", "went on", "stopped", "share", "best of the stopped", "worst that went on")
-    return table(heads, rows, classes=("", *["num"] * 6))
+    heads = ("judged after", "reached it", "went on", "stopped", *(["still training"] if has_open else []),
+             "share of the ended" if has_open else "share", "best of the stopped", "worst that went on")  # fmt: skip
+    return table(heads, rows, classes=("", *["num"] * (len(heads) - 1)))

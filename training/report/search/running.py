@@ -32,7 +32,7 @@ def _table(search: Search, trials: list[Mapping[str, Any]]) -> str:
     if not trials:
         return ""
     keys = [key for key in search.keys or _keys(trials) if any(key in (t.get("params") or {}) for t in trials)]
-    by_level = search.record.level != "epochs"
+    by_level = search.level != "epochs"
     rows = [
         (
             esc(trial.get("trial")), esc(trial.get("slot") or "–"), _number(trial.get("epoch")),

@@ -1,5 +1,8 @@
 """The page's sections on a search, in the order in which a person asks: what is best, can it be believed, and why."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 from training.event_text import counted
 from training.journal import Event
 from training.report.search.best import best
@@ -8,7 +11,7 @@ from training.report.search.doubt import doubt
 from training.report.search.importances import importances
 from training.report.search.ledger import ledger
 from training.report.search.listing import listing
-from training.report.search.outcomes import outcomes
+from training.report.search.outcomes import NUMBER, outcomes
 from training.report.search.parallel import parallel
 from training.report.search.pareto import pareto
 from training.report.search.progress import progress
@@ -18,7 +21,6 @@ from training.report.search.slices import slices
 from training.report.search.view import Search
 from training.report.shell import Part, chart_grid, together
 from training.report.text import esc, facts
-from training.run_record import RunRecord
 
 IMPORTANCE = (
     "Shares add up to 100 % (PED-ANOVA). They say which settings must be right for a trial to be among the best, by "
@@ -27,6 +29,8 @@ IMPORTANCE = (
     "that does not pass it says nothing. Trials that were stopped count with the score that they had."
 )
 MAX_NOTES = 12
+STACKING = "stacking"  # the kind of such notes
+OF_STACKING = ("stacked model", "trials train one at a time")
 RUNGS = (
     "At a rung a trial is judged against those that were there before it. So some of the early ones went on with a "
     "score that was stopped later."
@@ -37,11 +41,10 @@ FRONT = (
 )
 
 
-def search(record: RunRecord) -> Part:
+def search(found: Search) -> Part:
     """Everything on a run's search; empty where there was none."""
-    if not record.trials and not record.last("search"):
+    if not found.trials and not found.record.last("search"):
         return Part()
-    found = Search(record)
     shown, first = importances(found) if found.scored else (Part(), [])
     settings = [
         shown.under("Importance", IMPORTANCE if shown.figures else ""),
@@ -76,11 +79,48 @@ def _facts(found: Search) -> str:
         f"{sum(trial['state'] == state for trial in found.trials)} {state}"
         for state in ("complete", "pruned", "failed")
     )
-    pairs = [("how", _how(found, told)), ("stacking", told.get("fuse")), ("ended", record.searched.get("ended"))]
-    notes = dict.fromkeys(str(event["note"]) for event in record.events if event.get("event") == "search_note")
-    pairs += [("note" if i == 0 else "", note) for i, note in enumerate(list(notes)[-MAX_NOTES:])]
+    notes = notes_of(record.events)
+    stacking = notes.pop(STACKING, []) or [_stacking(told.get("fuse"))]
+    others = [note for kind in notes.values() for note in kind][-MAX_NOTES:]
+    pairs = [("how", _how(found, told)), *_listed("stacking", stacking), ("ended", record.searched.get("ended")),
+             *_listed("note", others)]  # fmt: skip
     shown = facts((name, esc(value)) for name, value in pairs if value)
     return f"<p class='muted'>{counted(len(found.trials), 'trial')}: {counts}</p>{shown}"
+
+
+def notes_of(events: Iterable[Event]) -> dict[str, list[str]]:
+    """What was noted, by kind: what differs in numbers alone is of one kind, and so is all on stacking.
+
+    Of a kind that several executions noted, only what the newest of them said stands.
+    """
+    notes: dict[str, list[str]] = {}
+    fresh: set[str] = set()  # kinds that this execution noted
+    for event in events:
+        if event.get("event") in ("started", "search"):
+            fresh = set()
+        if event.get("event") != "search_note":
+            continue
+        note = str(event["note"])
+        kind = STACKING if any(words in note for words in OF_STACKING) else NUMBER.sub("#", note)
+        told = notes.get(kind, []) if kind in fresh else []
+        notes.pop(kind, None)
+        notes[kind] = [*told, *([note] if note not in told else [])]
+        fresh.add(kind)
+    return notes
+
+
+def _stacking(fuse: Any) -> str:
+    """What the experiment says of it; that it is decided by measuring says nothing."""
+    match fuse:
+        case None | "auto":
+            return ""
+        case bool():
+            return f"{'on' if fuse else 'off'}, as the experiment says"
+    return str(fuse)
+
+
+def _listed(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    return [(name if i == 0 else "", value) for i, value in enumerate(values)]
 
 
 def _how(found: Search, told: Event) -> str:
