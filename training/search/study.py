@@ -152,8 +152,13 @@ def best_trial(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | Non
     """The finished trial with the best score; one that was stopped early only where none finished, and one that the
     end of the budget left open only where there is none of these either."""
     sign = is_better_first(study)
+    front = front_of(study, trials)  # of several with the best score, one that no other beats in the rest
     for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
-        scored = [(score_of(trial), trial) for trial in trials if trial.state == state]
+        scored = [
+            (score_of(trial), trial)
+            for trial in trials
+            if trial.state == state and (state != TrialState.COMPLETE or not front or name_of(trial.number) in front)
+        ]
         known = [(score, trial) for score, trial in scored if score is not None]
         if known:
             return min(known, key=lambda pair: (sign * pair[0], pair[1].user_attrs.get("loss", 0.0), pair[1].number))[1]

@@ -77,3 +77,15 @@ def test_lent_trials_are_neither_ours_nor_on_the_front(tmp_path: Path) -> None:
     best = best_trial(kept.study, kept.trials)
     assert best is not None
     assert score_of(best) == 0.5
+
+
+def test_of_equal_scores_the_best_trial_is_one_that_no_other_beats_in_the_rest(tmp_path: Path) -> None:
+    kept = SearchStudy(tmp_path / "study.log", ["max", "min"])
+    for values, loss in (((0.9, 5.0), 0.1), ((0.9, 3.0), 0.4), ((0.8, 1.0), 0.0)):
+        trial = kept.study.ask()
+        trial.set_user_attr("loss", loss)
+        kept.study.tell(trial, list(values))
+    best = best_trial(kept.study, kept.trials)
+    assert best is not None
+    assert best.number == 1
+    assert front_of(kept.study, kept.trials) == ["t0001", "t0002"]
