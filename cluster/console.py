@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from cluster.training_text import Part, TrainingText, fitted
 from cluster.training_view import TrainingView
-from training.event_text import event_text
+from training.event_text import counted, event_text
 from training.package.errors import UserError
 from training.progress import Live, TrialDone
 
@@ -56,7 +56,8 @@ class Console:
         return self.level >= Level.VERBOSE
 
     def data(self, value: Any) -> None:
-        """What was asked for, on stdout: text as it is, anything else as JSON."""
+        """What was asked for, on stdout: text as it is, anything else as JSON. Live lines are over by then."""
+        self.close()
         text = value if isinstance(value, str) else json.dumps(value, indent=2, default=str, ensure_ascii=False)
         sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
         sys.stdout.flush()
@@ -135,15 +136,17 @@ class Console:
         """A trial of the search ended."""
         left = self._counted.left(num_done, num_trials)
         score = "-" if done.score is None else f"{done.score:.4f}"
-        best = "-" if best_score is None else f"{best_score:.4f}"
+        best = "" if best_score is None else f"best {best_score:.4f}"
         params = " ".join(f"{name}={_short(done.params[key])}" for key, name in short_names(done.params).items())
-        state = done.cause or f"after {done.epochs} epochs" if done.state == "failed" else f"{done.epochs} epochs"
-        line = f"trial {done.trial} {done.state:<8} {score:>7}  best {best}  {num_done}/{num_trials}  {left}"
+        epochs = counted(done.epochs, "epoch")
+        state = done.cause or f"after {epochs}" if done.state == "failed" else epochs
+        parts = (f"trial {done.trial} {done.state:<8} {score:>7}", best, f"{num_done}/{num_trials}", left)
+        line = "  ".join(part for part in (*parts, f"[{state}; {params}]") if part)
         # Of a large search a log holds some hundred lines: an even share, what is new, and what went wrong.
         is_even = num_done % -(-num_trials // MOST_TRIAL_LINES) == 0
         is_new = done.score is not None and done.score == best_score
         is_shown = is_even or is_new or done.state == "failed" or num_done == num_trials
-        self._advance(num_done, num_trials, f"{line}  [{state}; {params}]", is_shown=is_shown)
+        self._advance(num_done, num_trials, line, is_shown=is_shown)
 
     def step(self, done: float, total: float, text: str) -> None:
         """A piece of a stage ended."""
@@ -194,7 +197,7 @@ class Countdown:
         if not done_then < done < total:
             return ""
         seconds = (time.monotonic() - began) / (done - done_then) * (total - done)
-        return f"{bound} {duration(seconds)} left"
+        return f"{bound} {duration(max(seconds, 1.0))} left"
 
 
 def duration(seconds: float) -> str:
@@ -226,7 +229,9 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value).replace(" ", "")
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
 
 
 def _escaped(text: str) -> str:

@@ -17,13 +17,16 @@ from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.folds import read_folds
 from training.errors import ConfigError, StorageError, TrainingFailed
+from training.event_text import counted
 from training.fit import uses_gpu
 from training.journal import Event
+from training.metric_names import METRIC_MODES
 from training.package.shapes import StoredModel
 from training.pipeline import Work, working
 from training.progress import Progress
 from training.run_record import RunRecord, number
 from training.search.messages import Assignment
+from training.search.slot.curve import Curve
 from training.search.slot.solo import SoloRun
 from training.search.slot.surroundings import FoldRows, Surroundings
 
@@ -38,6 +41,9 @@ class FromTrial(StoredModel):
     metric: str
     then: tuple[float | None, ...]  # score of each epoch, or of each fold and seed
     now: tuple[float | None, ...]
+    score_then: float | None  # of the trial: its best epoch's, or the mean of its folds and seeds
+    score_now: float | None
+    is_mean: bool
     is_equal: bool  # to the last bit
     largest_difference: float
     checkpoint: str  # empty where the trial is several trainings
@@ -109,7 +115,7 @@ def train_from(text: str, progress: Progress, place: Place, storage: str) -> Fro
             checkpoint = fitted.checkpoint
         pipeline.finish(work)
         then = [number(score) for score in found.event["curve"]]
-        metric = f"validation/{work.metric}"
+        metric = work.metric
     return _compared(found, str(work.run.path), metric, then, now[: len(then)], checkpoint, searched)
 
 
@@ -152,6 +158,14 @@ def _replicates(work: Work, found: Found) -> list[float]:
     return [part.score for part in heard.parts]
 
 
+def _score(scores: Sequence[float], metric: str, *, is_mean: bool) -> float | None:
+    """Of a trial, from its epochs, or from its folds and seeds; None where it has none."""
+    curve = Curve(metric, METRIC_MODES[metric])
+    curve.follow([{f"validation/{metric}": score} for score in scores])
+    score = sum(scores) / len(scores) if is_mean and scores else [math.nan, *curve.bests][-1]
+    return score if math.isfinite(score) else None
+
+
 def _compared(
     found: Found, run: str, metric: str, then: Sequence[float], now: Sequence[float], checkpoint: str,
     searched: Mapping[str, Any],
@@ -165,20 +179,22 @@ def _compared(
         causes = [f"the search trained it in a stack of {lanes}, which adds numbers in another order"] * (lanes > 1)
         causes += ["a GPU adds numbers in an order of its own"] * bool(searched.get("gpus_per_slot"))
         why = "; ".join(causes) or "code, versions or machine differ: `manta reproduce` compares them"
+    is_mean = bool(found.event.get("replicates"))
     return FromTrial(
-        trial=found.event["trial"], run=run, metric=metric, then=tuple(then), now=tuple(now), is_equal=same,
+        trial=found.event["trial"], run=run, metric=f"validation/{metric}", then=tuple(then), now=tuple(now),
+        score_then=found.event["score"], score_now=_score(now, metric, is_mean=is_mean), is_mean=is_mean, is_equal=same,
         largest_difference=max(apart, default=math.nan if not same else 0.0), checkpoint=checkpoint, why=why,
     )  # fmt: skip
 
 
 def from_trial_text(found: FromTrial) -> str:
     """For a person."""
-    last = f"{found.metric} {found.now[-1]:.4f}" if found.now and found.now[-1] is not None else found.metric
+    now, then = ("-" if score is None else f"{score:.4f}" for score in (found.score_now, found.score_then))
+    num = len(found.now)
+    of = f"the mean of {counted(num, 'training')}" if found.is_mean else f"the best of {counted(num, 'epoch')}"
+    lines = [f"{found.trial} again: {found.metric} {now} now, {then} in the search ({of})"]
     if found.is_equal:
-        lines = [f"{found.trial} again: all {len(found.now)} scores equal to the last bit ({last})"]
+        lines.append(f"all {counted(num, 'score')} equal to the last bit")
     else:
-        lines = [
-            f"{found.trial} again: {last}, scores differ by {found.largest_difference:.2g} at most",
-            f"why: {found.why}",
-        ]
+        lines += [f"scores differ by {found.largest_difference:.2g} at most", f"why: {found.why}"]
     return "\n".join([*lines, *([found.checkpoint] if found.checkpoint else [])])

@@ -2,6 +2,7 @@
 
 import difflib
 import fcntl
+import textwrap
 from pathlib import Path
 
 from training.config_file import YAML_ENDINGS, load_experiment
@@ -9,6 +10,9 @@ from training.errors import ConfigError
 from training.run_folder import RunFolder
 from training.run_mirror import fetched
 from training.summary import RunSummary, summaries
+
+STATE_WIDTH = 70  # columns that a state takes at most in a list of runs
+INTERRUPTED = "interrupted; the same command goes on"
 
 
 def find_run(text: str, storage: str) -> Path:
@@ -36,11 +40,12 @@ def _existing(root: Path, name: str, text: str, storage: str) -> Path:
 
 
 def state_of(run: RunSummary) -> str:
-    """How a run stands, for people: an unfinished one runs while a process holds it, and else was interrupted."""
+    """How a run stands, in a few words: an unfinished one runs while a process holds it, and else was interrupted."""
     if run.state == "failed":
-        return "failed: " + (run.error or "").partition("\n")[0]
-    if run.state == "unfinished":
-        return "running" if is_held(Path(run.folder)) else "interrupted"
+        first_line = (run.error or "").partition("\n")[0]
+        return textwrap.shorten(f"failed: {first_line}", STATE_WIDTH, placeholder=" ...")
+    if run.state in ("unfinished", "interrupted"):
+        return "running" if is_held(Path(run.folder)) else INTERRUPTED
     return run.state
 
 

@@ -1,6 +1,7 @@
 """A reproduction as text."""
 
 from cluster.reproduce import Reproduction
+from training.event_text import counted
 from training.reproduce import Comparison
 
 SHOWN = 12  # characters of a digest
@@ -51,7 +52,7 @@ def _weights(compared: Comparison) -> str:
 
 def _scores(compared: Comparison) -> str:
     then, now = compared.num_epochs
-    epochs = f"{then} epochs" if then == now else f"{then} epochs then, {now} now"
+    epochs = counted(then, "epoch") if then == now else f"{counted(then, 'epoch')} then, {now} now"
     if not compared.first_difference:
         return f"the same bits in all of {epochs}"
     worst = f"largest difference {compared.largest_score_difference:.3g}"

@@ -1,8 +1,12 @@
-"""The lines that `manta run` ends with: what a run came to, for people."""
+"""The lines that `manta run` and `manta tune` end with: what a run, or its search, came to, for people."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from cluster.console import duration, table_lines
 from training.journal import Event
 from training.package.manifest import Variant
+from training.run_folder import in_yaml
 from training.run_record import RunRecord
 from training.search.limits.ledger import Totals, ledger_text
 from training.summary import FoldsSummary, summarise
@@ -24,6 +28,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in record.seconds_by_stage.items())
     return [
         ("run", f"{record.name}: {record.state}, {duration(record.seconds)}" + (f" ({stages})" if stages else "")),
+        ("failure", _failure(record)),
         ("data", _data(record.last("data"))),
         ("search", _search(record.last("searched"))),
         ("spent", spent_text(record)),
@@ -36,6 +41,37 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("package", packaged.get("path", "")),
         ("report", str(report) if report.exists() else ""),
     ]
+
+
+def _failure(record: RunRecord) -> str:
+    """Of the newest execution, whole: `manta runs` shows the beginning of it."""
+    if record.state != "failed":
+        return ""
+    return str(record.last("failed").get("message") or "").replace("\n", f"\n{'':<11}")
+
+
+def tune_text(outcome: Mapping[str, Any]) -> str:
+    """The best trial of a search with its settings, and the Pareto front. `outcome` is what `work.tune` gave."""
+    lines = [f"{outcome['metric']}: {outcome['score']:.4f} ({outcome['trial']})"]
+    lines += [f"{name}: {_value(name, value)}" for name, value in outcome["values"].items() if name != "score"]
+    lines += [f"{key}: {in_yaml(value)}" for key, value in outcome["params"].items()]
+    lines += [f"ended: {outcome['ended']}"] if outcome["ended"] else []
+    if outcome["front"]:
+        lines += ["", "the Pareto front: no trial is better than one of these in everything", *_front_lines(outcome)]
+    return "\n".join(lines)
+
+
+def _front_lines(outcome: Mapping[str, Any]) -> list[str]:
+    names = list(outcome["values"])
+    front = outcome["front_values"].items()
+    rows = [[trial, *(_value(name, values.get(name)) for name in names)] for trial, values in front]
+    return [f"  {line}" for line in table_lines([["trial", *names], *rows])]
+
+
+def _value(objective: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if objective == "score" else f"{value:.4g}"
 
 
 def folds_summary(found: FoldsSummary | None, absent: str = "-") -> str:

@@ -27,6 +27,7 @@ from training.pipeline import Work
 from training.progress import Progress
 from training.report.page import write_report
 from training.run_folder import RunFolder, to_yaml
+from training.run_record import RunRecord
 from training.search.extend import EXTENDED, trials_wanted
 from training.tracking.mlflow import send_files
 
@@ -40,23 +41,27 @@ def tune(experiment: Experiment, progress: Progress, place: Place, more: int | N
         place: where to search.
         more: trials beyond those of a search that has ended.
     """
-    if experiment.search is not None:
-        trials, note = trials_wanted(RunFolder.of(experiment).refreshed().journal, experiment.search.trials, more)
-        experiment = apply_overrides(experiment, {"search.trials": trials})
-        if note:
-            progress.note(note)
+    in_file = pipeline.require_search(experiment).trials
+    trials, note = trials_wanted(RunFolder.of(experiment).refreshed().journal, in_file, more)
+    experiment = apply_overrides(experiment, {"search.trials": trials})
+    if note:
+        progress.note(note)
     with place.work(experiment, progress, "tune") as (work, _):
-        if more is not None and experiment.search is not None:
-            work.run.journal.append(EXTENDED, trials=experiment.search.trials)
+        if more is not None:
+            work.run.journal.append(EXTENDED, trials=trials)
         found = pipeline.tune(work)
         pipeline.finish(work)
+        record = RunRecord.read(work.run.path)
+        values = {event["trial"]: event.get("values") or {} for event in record.trials}
         return {
             "trial": found.trial,
-            "metric": f"validation/{work.metric}",
+            "metric": record.metric,
             "score": found.score,
             "params": found.params,
+            "values": values.get(found.trial, {}),
             "ended": found.ended,
             "front": list(found.front),
+            "front_values": {trial: values.get(trial, {}) for trial in found.front},
             "ledger": found.ledger,
         }
 
@@ -131,9 +136,10 @@ def serve_and_ask(work: Work, session: Session, release: Release, keep_serving: 
     """Deploy, send the held-out rows over HTTP, and compare the answers with those computed here."""
     config = work.experiment.serve
     work.progress.stage("serve", f"{release.name}@{release.version} on port {config.port}")
+    began = time.time()
     url = endpoint.deploy(session, release, config, registry_of(work.experiment.storage), keep_serving)
     asked = endpoint.ask(url, release, work.run.path / "held_out.parquet")
-    work.run.journal.append("served", url=url, **asked)
+    work.run.journal.append("served", url=url, seconds=time.time() - began, **asked)
     return url
 
 

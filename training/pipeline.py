@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from training.best_epoch import BestEpoch
+from training.checkpoint.store import CheckpointStore
 from training.compress.machine import describe_machine
 from training.config import Experiment
 from training.config_file import apply_overrides
@@ -22,6 +24,7 @@ from training.data.prepare import prepare
 from training.data.prepared import Facts, Prepared
 from training.data.served import as_served
 from training.errors import ConfigError, StorageError
+from training.event_text import counted
 from training.fit import FitResult, best_of_checkpoint, fit, require_workers
 from training.metric_names import METRIC_MODES, default_metric, metrics_of
 from training.metrics import held_out_scores
@@ -30,17 +33,20 @@ from training.package.errors import UserError
 from training.package.manifest import Lineage, Manifest
 from training.package.read import load_package
 from training.packing import build_package
-from training.progress import Progress
+from training.progress import Live, Progress, TrialDone
 from training.provenance import FILE as PROVENANCE_FILE
 from training.provenance import provenance_of, versions
 from training.run_folder import RunFolder
+from training.run_record import BY_HAND
 from training.search.result import SearchResult
+from training.search_config import SearchConfig
 from training.suitable import require_defined, require_suitable
 from training.task_settings import WORDS
 from training.threshold import threshold_of
 from training.tracking.tracker import tracking
 
 MAX_HELD_OUT_ROWS = 1000  # kept with the run, to be sent over HTTP
+SAME_SCORE = 1e-6  # what is nearer is no difference
 OWN = "own"  # names the training of the experiment's own settings, beside those of trials
 
 
@@ -148,18 +154,23 @@ def working(
             run.journal.append("failed", stage=command, message=str(error))
             raise
         except KeyboardInterrupt:
-            run.journal.append("failed", stage=command, message="stopped by hand")
+            run.journal.append("failed", stage=command, message=BY_HAND)
             raise
         except Exception as error:
             run.journal.append("failed", stage=command, message=f"{type(error).__name__}: {error}")
             raise
 
 
+def require_search(experiment: Experiment) -> SearchConfig:
+    """What to search. Raises ConfigError where the experiment has no search."""
+    if experiment.search is None:
+        raise ConfigError(f"{experiment.name} has no search section", "add search.space, or use `manta train`")
+    return experiment.search
+
+
 def tune(work: Work) -> SearchResult:
     """Search, unless it is done. Raises ConfigError where the experiment has no search."""
-    config = work.experiment.search
-    if config is None:
-        raise ConfigError(f"{work.experiment.name} has no search section", "add search.space, or use `manta train`")
+    config = require_search(work.experiment)
     earlier = work.run.journal.last("searched")
     if earlier and _num_trials(earlier) >= config.trials:
         work.progress.note(f"the search is done: {earlier['best_trial']} is best of {_num_trials(earlier)} trials")
@@ -169,7 +180,9 @@ def tune(work: Work) -> SearchResult:
             tuple(earlier.get("front", ())), earlier.get("ledger", {}),
         )  # fmt: skip
     prepared = work.prepared
-    work.progress.stage("search", f"{config.trials} trials over {', '.join(config.space)}")
+    work.progress.stage("search", f"{counted(config.trials, 'trial')} over {', '.join(config.space)}")
+    if goes_on := _goes_on(work, config):
+        work.progress.note(goes_on)
     began = time.time()
     from training.search.search import search  # noqa: PLC0415  # loads Ray Tune, which a training need not wait for
 
@@ -186,6 +199,17 @@ def tune(work: Work) -> SearchResult:
     return found
 
 
+def _goes_on(work: Work, config: SearchConfig) -> str:
+    """Where a search stands that was begun before; empty of a new one."""
+    newest = [event["event"] for event in work.run.journal.events("search", "searched")]
+    if not newest:
+        return ""
+    num_ended = len({event["trial"] for event in work.run.journal.events("trial")})
+    left = f"{max(0, config.trials - num_ended)} of {counted(config.trials, 'trial')} left"
+    broken_off = "; those that were broken off go on where they were saved" if newest[-1] == "search" else ""
+    return f"the search goes on: {num_ended} ended before, {left}{broken_off}"
+
+
 def _num_trials(searched: dict[str, Any]) -> int:
     return int(searched["num_complete"] + searched["num_pruned"] + searched["num_failed"])
 
@@ -200,10 +224,10 @@ def train(work: Work, found: SearchResult | None = None) -> FitResult:
         return best_of_checkpoint(earlier["checkpoint"], earlier["metrics"], earlier["num_workers"])
     experiment = apply_overrides(work.experiment, found.params) if found else work.experiment
     prepared = _prepared_for(work, experiment)
-    workers = f"{experiment.train.max_workers} worker(s)"
-    work.progress.stage("train", f"{name} with {workers}, up to {experiment.train.epochs} epochs")
+    kept = _kept_of(work, experiment, name)
+    work.progress.stage("train", _train_text(work, experiment, name, kept))
     began = time.time()
-    with tracking(experiment, work.run, work.progress, name) as progress:
+    with tracking(experiment, work.run, _NewEpochs(work.progress, kept), name) as progress:
         result = fit(
             experiment, prepared, work.run, name=name, metric=work.metric, progress=progress, code_path=work.code_path
         )
@@ -212,6 +236,77 @@ def train(work: Work, found: SearchResult | None = None) -> FitResult:
         num_workers=result.num_workers, checkpoint=result.checkpoint, params=found.params if found else {},
     )  # fmt: skip
     return result
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """How far a training has come, by the checkpoint that it goes on from."""
+
+    epoch: int = 0  # done
+    best_epoch: int = 0
+    is_done: bool = False
+
+
+def _kept_of(work: Work, experiment: Experiment, name: str) -> _Kept:
+    store = CheckpointStore(work.run.checkpoints_of(name))
+    try:
+        saved = next(reversed(store.list()), None)
+        if saved is None or store.problems(saved):
+            return _Kept()
+    except OSError:
+        return _Kept()  # the training itself says what is wrong with the storage
+    best, epoch = BestEpoch(work.metric, experiment.train.early_stopping), saved.manifest.epoch
+    best.epoch = saved.manifest.best_epoch or 0
+    return _Kept(epoch, best.epoch, epoch >= experiment.train.epochs or best.has_stalled(epoch))
+
+
+def _train_text(work: Work, experiment: Experiment, name: str, kept: _Kept) -> str:
+    if kept.is_done:
+        search = work.experiment.search
+        is_of_search = name != OWN and search is not None and search.replicates == 1
+        who = f"the model is {name}'s, as the search kept it" if is_of_search else f"{name} was trained to its end"
+        return f"{who} (best epoch {kept.best_epoch} of {kept.epoch}); nothing is trained again"
+    workers, epochs = counted(experiment.train.max_workers, "worker"), counted(experiment.train.epochs, "epoch")
+    goes_on = f"; it goes on after epoch {kept.epoch}" if kept.epoch else ""
+    return f"{name} with {workers}, up to {epochs}{goes_on}"
+
+
+@dataclass(frozen=True)
+class _NewEpochs:
+    """A `Progress` that is not told again of epochs that a checkpoint brings along."""
+
+    progress: Progress
+    kept: _Kept
+
+    def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
+        """Handed on where it is new."""
+        if epoch > self.kept.epoch:
+            self.progress.epoch(epoch, num_epochs, metrics)
+
+    def live(self, live: Live) -> None:
+        """Handed on where something is trained."""
+        if not self.kept.is_done:
+            self.progress.live(live)
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """Handed on."""
+        self.progress.stage(name, detail)
+
+    def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
+        """Handed on."""
+        self.progress.trial(done, num_done, num_trials, best_score)
+
+    def step(self, done: float, total: float, text: str) -> None:
+        """Handed on."""
+        self.progress.step(done, total, text)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Handed on."""
+        self.progress.event(event)
+
+    def note(self, text: str) -> None:
+        """Handed on."""
+        self.progress.note(text)
 
 
 def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manifest:
@@ -253,6 +348,8 @@ def _is_packaged(work: Work, name: str, settings: dict[str, Any]) -> bool:
 def run_all(work: Work) -> Manifest:
     """From the table to the package."""
     require_workers(work.experiment)  # now, and not after the whole search
+    if work.experiment.search:
+        _ = work.prepared  # also where the search is done: what comes after it is of these rows, too
     found = tune(work) if work.experiment.search else None
     fitted = train(work, found)
     if found:
@@ -273,16 +370,13 @@ def _prepared_for(work: Work, experiment: Experiment) -> Prepared:
 
 
 def _compare(work: Work, found: SearchResult, fitted: FitResult) -> None:
+    """Say how the model's score differs from the search's."""
     score = fitted.metrics.get(f"validation/{work.metric}", float("nan"))
-    config = work.experiment.search
-    if config is not None and config.replicates > 1:
-        work.progress.note(
-            f"one model of {found.trial}'s settings: validation/{work.metric} {score:.4f} (in the search "
-            f"{found.score:.4f}, the mean of {config.replicates} trainings)"
-        )
+    replicates = require_search(work.experiment).replicates
+    if replicates == 1 and abs(score - found.score) < SAME_SCORE:
         return
-    same = "as in the search" if abs(score - found.score) < 1e-6 else f"not quite the search's {found.score:.4f}"
-    work.progress.note(f"the model is {found.trial}'s: validation/{work.metric} {score:.4f}, {same}")
+    then = f"{found.score:.4f} in the search" + (f", the mean of {replicates} trainings" if replicates > 1 else "")
+    work.progress.stage("model", f"one of {found.trial}'s settings: validation/{work.metric} {score:.4f} ({then})")
 
 
 def _package(

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import tempfile
 import time
@@ -188,12 +189,18 @@ def to_yaml(experiment: Experiment) -> str:
 
 
 def differences(earlier: Any, now: Any, key: str = "") -> list[str]:
-    """Leaves that differ, as `key: before -> now`."""
+    """Leaves that differ, as `key: before -> now`, with values as YAML has them."""
     if isinstance(earlier, dict) and isinstance(now, dict):
         keys = [*now, *(name for name in earlier if name not in now)]
         found = [differences(earlier.get(name), now.get(name), f"{key}.{name}".lstrip(".")) for name in keys]
         return [change for changes in found for change in changes]
-    return [] if earlier == now else [f"{key}: {earlier!r} -> {now!r}"]
+    return [] if earlier == now else [f"{key}: {in_yaml(earlier)} -> {in_yaml(now)}"]
+
+
+def in_yaml(value: Any) -> str:
+    """A value as a person would write it into the experiment's file, in one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
 
 
 def _deciding_part(dumped: dict[str, Any]) -> dict[str, Any]:

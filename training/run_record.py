@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ from training.journal import Event, Journal
 from training.metric_names import DEFAULTS, METRIC_MODES, Mode, is_better
 from training.package.manifest import Variant
 
-RunState = Literal["finished", "failed", "unfinished"]
+RunState = Literal["finished", "failed", "interrupted", "unfinished"]
+BY_HAND = "stopped by hand"  # the message of an execution that Ctrl-C ended
 KINDS = ("choice", "ordered", "range", "log")  # of a searched setting
 
 
@@ -57,7 +59,7 @@ class RunRecord:
                 case "finished":
                     return "finished"
                 case "failed":
-                    return "failed"
+                    return "interrupted" if event.get("message") == BY_HAND else "failed"
                 case "started":
                     return "unfinished"
         return "unfinished"
@@ -163,18 +165,57 @@ class RunRecord:
 
     @cached_property
     def seconds_by_stage(self) -> dict[str, float]:
-        """Time of each stage that ended. A search that was extended counts its newest part."""
-        seconds: dict[str, float] = {}
-        started, data = next(self._all("started"), {}), next(self._all("data"), {})
-        if started and data:
-            seconds["data"] = data["time"] - started["time"]
-        for stage, kind in {"search": "searched", "train": "fit", "compress": "compressed"}.items():
-            if "seconds" in (event := self.last(kind)):
-                seconds[stage] = event["seconds"]
-        registered, served = self.last("registered"), self.last("served")
-        if registered and served and served["time"] > registered["time"]:
-            seconds["serve"] = served["time"] - registered["time"]
-        return seconds
+        """Time of each stage that ended: of all executions that worked on it, the pauses between them left out."""
+        compressed = self.last("compressed").get("seconds")
+        stages = {
+            "data": self._data_s(), "search": self._search_s(), "train": self._train_s(), "compress": compressed,
+            "serve": self._serve_s(),
+        }  # fmt: skip
+        return {stage: seconds for stage, seconds in stages.items() if seconds is not None}
+
+    def _data_s(self) -> float | None:
+        """Of the first reading."""
+        began = None
+        for event in self.events:
+            if event.get("event") == "started":
+                began = event["time"]
+            elif event.get("event") == "data" and began is not None:
+                return float(event["time"] - began)
+        return None
+
+    def _search_s(self) -> float | None:
+        """By the ledger, which counts all executions; without one by what each of them told at its end."""
+        told = [event["seconds"] for event in self._all("searched") if "seconds" in event]
+        ledgers = (event["ledger"] for event in reversed(self.events) if event.get("ledger"))
+        ledger: dict[str, float] = next(ledgers, {})
+        return (ledger.get("wall_s") or float(sum(told))) if told else None
+
+    def _train_s(self) -> float | None:
+        """Of the newest model: the execution that ended its training, and the epochs of those before."""
+        fit = self.last("fit")
+        training = fit.get("training", fit.get("trial"))
+        before_s = epochs_s = 0.0
+        found = None
+        for event in self.events:
+            match event.get("event"):
+                case "started":
+                    before_s, epochs_s = before_s + epochs_s, 0.0
+                case "epoch" if event.get("training", training) == training:
+                    epochs_s += event.get("seconds") or 0.0
+                case "fit":
+                    found = before_s + event["seconds"] if "seconds" in event else None
+                    before_s = epochs_s = 0.0
+        return found
+
+    def _serve_s(self) -> float | None:
+        """As it was measured; where it was not, since the registration right before it."""
+        for event, before in pairwise(reversed(self.events)):
+            if event.get("event") != "served":
+                continue
+            if "seconds" in event:
+                return float(event["seconds"])
+            return float(event["time"] - before["time"]) if before.get("event") == "registered" else None
+        return None
 
     @cached_property
     def seconds(self) -> float:

@@ -181,6 +181,7 @@ def tune(
     experiment, console = experiment_of(config, overrides, storage), console_of(talk)
     from cluster import work
     from cluster.place import Place
+    from cluster.summary_text import tune_text
 
     outcome = work.tune(
         experiment,
@@ -188,12 +189,7 @@ def tune(
         Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
         more,
     )
-    lines = [f"{outcome['metric']}: {outcome['score']:.4f} ({outcome['trial']})"]
-    lines += [f"{key}: {value}" for key, value in outcome["params"].items()]
-    if len(outcome["front"]) > 1:
-        lines.append(f"on the Pareto front: {', '.join(outcome['front'])}")
-    lines += [f"ended: {outcome['ended']}"] if outcome["ended"] else []
-    console.data(outcome if as_json else "\n".join(lines))
+    console.data(outcome if as_json else tune_text(outcome))
 
 
 def compress(

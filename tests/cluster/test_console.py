@@ -192,6 +192,28 @@ def test_a_trial_says_its_score_the_best_and_its_settings(capsys: pytest.Capture
         assert part in said
 
 
+def test_the_first_trial_leaves_no_gaps_and_counts_one_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    params = {"train.early_stopping": None, "train.deterministic": True, "train.optimizer.kind": "sgd"}
+    console = Console()
+    console.trial(TrialDone("t0000", "pruned", params, 0.9, 1, 1.5), 1, 12, None)
+    console.trial(TrialDone("t0001", "failed", {}, None, 1, 1.5), 2, 12, None)
+    first, second = capsys.readouterr().err.splitlines()
+    settings = "early_stopping=null deterministic=true kind=sgd"
+    assert first.strip() == f"trial t0000 pruned    0.9000  1/12  [1 epoch; {settings}]"
+    assert "2/12  about 1 s left  [after 1 epoch; ]" in second
+
+
+def test_how_a_training_ended_is_said_before_what_was_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    """One that stopped early, and no other stage comes."""
+    console = Console()
+    for epoch in range(1, 4):
+        console.epoch(epoch, 1000, {"train/loss": 1 / epoch})
+    console.data("checkpoint")
+    said = capfd.readouterr()
+    assert "epoch 3/1000" in said.err
+    assert said.out == "checkpoint\n"
+
+
 def test_settings_whose_names_end_alike_are_told_apart() -> None:
     keys = ["model.kind", "train.optimizer.kind", "train.peak_lr", "kind"]
     assert short_names(keys) == {

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from cluster.commands.experiment import train, tune
+from cluster.from_trial import FromTrial, from_trial_text
 from training.errors import ConfigError, StorageError
+from training.event_text import counted
 from training.journal import Journal
 
 CONFIG: dict[str, Any] = {
@@ -54,11 +56,15 @@ def test_complete_and_pruned_trials_come_again_to_the_last_bit_and_others_are_re
         told = again(tmp_path, event["trial"], capsys)
         assert told["is_equal"], told
         assert told["now"] == told["then"] == event["curve"]
+        assert told["score_now"] == told["score_then"] == event["score"] == max(event["curve"])
         assert Path(told["run"]).name == f"sought-{event['trial']}"
     assert Path(told["checkpoint"]).exists()
     assert len(shared_ray) == started, "one worker on this machine needs no Ray"
     train(from_trial=f"sought/{by_state['pruned']['trial']}", storage=str(tmp_path / "runs"))
-    assert f"all {by_state['pruned']['epochs']} scores equal to the last bit" in capsys.readouterr().out
+    score, epochs = by_state["pruned"]["score"], counted(by_state["pruned"]["epochs"], "epoch")
+    said = capsys.readouterr().out
+    assert f"again: validation/accuracy {score:.4f} now, {score:.4f} in the search (the best of {epochs})" in said
+    assert "equal to the last bit" in said
     with pytest.raises(ConfigError, match=r"has no ended trial t0099"):
         again(tmp_path, "t0099", capsys)
     with pytest.raises(ConfigError, match="names no trial"):
@@ -71,6 +77,21 @@ def test_complete_and_pruned_trials_come_again_to_the_last_bit_and_others_are_re
         again(tmp_path, "t0007", capsys)
 
 
+def test_the_score_is_the_one_that_the_search_counts_not_that_of_the_last_training() -> None:
+    scores = (0.9, 1.0, 0.8)
+    told = FromTrial(
+        trial="t0003", run="", metric="validation/accuracy", then=scores, now=scores, score_then=1.0, score_now=1.0,
+        is_mean=False, is_equal=True, largest_difference=0.0, checkpoint="", why="",
+    )  # fmt: skip
+    said = "t0003 again: validation/accuracy 1.0000 now, 1.0000 in the search (the best of 3 epochs)"
+    assert from_trial_text(told).splitlines() == [said, "all 3 scores equal to the last bit"]
+    folds = {"score_then": 0.9, "score_now": None, "is_mean": True, "is_equal": False, "largest_difference": 0.1}
+    said = "t0003 again: validation/accuracy - now, 0.9000 in the search (the mean of 3 trainings)"
+    assert from_trial_text(told.model_copy(update={**folds, "why": "a GPU"})).splitlines() == [
+        said, "scores differ by 0.1 at most", "why: a GPU",
+    ]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_folds_come_again_to_the_last_bit(
     shared_ray: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -80,6 +101,8 @@ def test_folds_come_again_to_the_last_bit(
     assert told["is_equal"], told
     assert told["now"] == [part["score"] for part in found["t0001"]["replicates"]]
     assert len(told["now"]) == 6
+    assert told["is_mean"]
+    assert told["score_now"] == told["score_then"] == pytest.approx(sum(told["now"]) / 6)
     assert told["checkpoint"] == ""
 
 

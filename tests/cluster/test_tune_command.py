@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from cluster.commands.experiment import tune
+from cluster.summary_text import tune_text
 from training.errors import ConfigError, StorageError
 from training.journal import Journal
 
@@ -50,7 +51,9 @@ def test_it_searches_extends_and_refuses_what_changed(
     checkpoints = tmp_path / "runs" / "flowers" / "checkpoints"
     assert [path.name for path in checkpoints.iterdir() if not path.name.startswith(".")] == [found["trial"]]
     tune(flowers)
-    assert "the search is done" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the search is done" in said
+    assert "data  " not in said, "what is done needs no data"
 
     changed = json.dumps({**SEARCH["space"], "model.dropout": {"range": [0.0, 0.5]}})  # type: ignore[dict-item]
     with pytest.raises(StorageError, match=r"a different experiment:\n  search.space.model.dropout"):
@@ -62,10 +65,33 @@ def test_it_searches_extends_and_refuses_what_changed(
         tune(flowers, more=2)
     assert len(shared_ray) == before, "nothing was started for what is refused"
     tune(flowers, more=2, accept_changed_data=True)
-    assert "what is not done yet goes on with the new data" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "what is not done yet goes on with the new data" in said
+    assert "the search goes on: 3 ended before, 2 of 5 trials left" in said
     assert sorted(trials(tmp_path)) == [f"t{i:04d}" for i in range(5)]
     tune(flowers)
     assert "is best of 5 trials" in capsys.readouterr().err, "the file's 3 do not take the extension back"
+
+
+def test_without_a_search_no_run_is_begun(flowers: Path, tmp_path: Path) -> None:
+    flowers.write_text(yaml.safe_dump({**yaml.safe_load(flowers.read_text()), "search": None}))
+    with pytest.raises(ConfigError, match="flowers has no search section"):
+        tune(flowers)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_several_objectives_are_told_with_the_front() -> None:
+    values = {"t0003": {"score": 0.96, "size_mb": 0.25}, "t0001": {"score": 0.5, "size_mb": None}}
+    outcome = {
+        "trial": "t0003", "metric": "validation/accuracy", "score": 0.96, "values": values["t0003"],
+        "params": {"model.hidden": [8, 8], "train.early_stopping": None}, "ended": "all 3 trials have ended",
+        "front": [*values], "front_values": values,
+    }  # fmt: skip
+    assert tune_text(outcome).splitlines() == [
+        "validation/accuracy: 0.9600 (t0003)", "size_mb: 0.25", "model.hidden: [8, 8]", "train.early_stopping: null",
+        "ended: all 3 trials have ended", "", "the Pareto front: no trial is better than one of these in everything",
+        "  trial  score   size_mb", "  t0003  0.9600  0.25", "  t0001  0.5000  -",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

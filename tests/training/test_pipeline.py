@@ -1,6 +1,8 @@
 """A run and its data: recorded once, compared each time, gone on with where a person says so."""
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,8 +10,11 @@ import pytest
 
 from training.config import Experiment
 from training.errors import DataError, StorageError
-from training.pipeline import Work, working
-from training.progress import Silent
+from training.journal import Event
+from training.pipeline import Work, train, working
+from training.progress import Live, Silent
+from training.run_record import BY_HAND
+from training.search.result import SearchResult
 
 
 def write_rows(path: Path, num_rows: int, *, extra: str = "") -> None:
@@ -85,3 +90,76 @@ def test_a_file_written_again_with_the_same_rows_is_looked_at_and_gone_on_with(t
     assert not again.must_read
     (tmp_path / "rows.csv").unlink()
     assert not work.must_read  # a finished run may outlive its data
+
+
+class Told(Silent):
+    """Remembers what a person would see of a training."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.epochs: list[int] = []
+        self.num_lives = 0
+
+    def stage(self, name: str, detail: str = "") -> None:
+        self.stages.append(f"{name} {detail}")
+
+    def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
+        self.epochs.append(epoch)
+
+    def live(self, live: Live) -> None:
+        self.num_lives += 1
+
+
+def trained(folder: Path, name: str, epochs: int, kept_by: str = "") -> tuple[Told, list[Event]]:
+    """The training of a trial after its search, in a run whose search, maybe, left what a training of another has."""
+    search = {"space": {"train.peak_lr": {"log": [1e-4, 1e-1]}}}
+    config = {"epochs": epochs, "global_batch_size": 32, "early_stopping": None}
+    wanted = experiment(folder).model_dump(exclude_unset=True) | {"name": name, "search": search, "train": config}
+    told = Told()
+    with working(Experiment.model_validate(wanted), told, "run") as work:
+        if kept_by:
+            shutil.copytree(folder / "runs" / kept_by / "checkpoints" / "t0002", work.run.checkpoints_of("t0002"))
+        train(work, SearchResult("t0002", {"train.peak_lr": 0.01}, 0.5, 3, 0, 0))
+        return told, list(work.run.journal.events("epoch", "fit"))
+
+
+def test_what_the_search_kept_is_said_in_a_line_and_recorded_whole(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", 100)
+    new, events = trained(tmp_path, "searched", 3)
+    assert new.stages[-1] == "train t0002 with 1 worker, up to 3 epochs"
+    assert new.epochs == [1, 2, 3]
+    kept, again = trained(tmp_path, "done", 3, kept_by="searched")
+    best = events[-1]["best_epoch"]
+    assert kept.stages[-1] == (
+        f"train the model is t0002's, as the search kept it (best epoch {best} of 3); nothing is trained again"
+    )
+    assert (kept.epochs, kept.num_lives) == ([], 0)
+    assert [event["metrics"] for event in again] == [event["metrics"] for event in events]
+
+
+def test_what_the_search_broke_off_goes_on_and_only_new_epochs_are_shown(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", 100)
+    trained(tmp_path, "searched", 2)
+    told, events = trained(tmp_path, "longer", 4, kept_by="searched")
+    assert told.stages[-1] == "train t0002 with 1 worker, up to 4 epochs; it goes on after epoch 2"
+    assert told.epochs == [3, 4]
+    assert [event["epoch"] for event in events if event["event"] == "epoch"] == [1, 2, 3, 4]
+
+
+def test_a_damaged_checkpoint_is_no_promise(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", 100)
+    trained(tmp_path, "searched", 2)
+    (damaged,) = (tmp_path / "runs" / "searched" / "checkpoints" / "t0002").glob("0*/checkpoint.pt")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    told, _ = trained(tmp_path, "anew", 2, kept_by="searched")
+    assert told.stages[-1] == "train t0002 with 1 worker, up to 2 epochs"
+    assert told.epochs == [1, 2]
+
+
+def test_a_run_that_is_stopped_by_hand_says_so(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", 100)
+    with pytest.raises(KeyboardInterrupt), working(experiment(tmp_path), Silent(), "train") as work:
+        raise KeyboardInterrupt
+    event = work.run.journal.last("failed")
+    assert event is not None
+    assert event["message"] == BY_HAND

@@ -52,4 +52,14 @@ def test_what_lies_in_a_store_is_worked_on_in_a_folder_of_its_own(
 
 
 def test_differences_name_leaves() -> None:
-    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}}) == ["a.d: None -> 3", "a.c: 2 -> None"]
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}}) == ["a.d: null -> 3", "a.c: 2 -> null"]
+
+
+def test_differences_have_values_as_yaml_has_them() -> None:
+    earlier = {"metric": None, "fuse": True, "hidden": [8, 8], "loss": {"kind": "auto"}, "name": "1"}
+    now = {"metric": "validation/f1", "fuse": "auto", "hidden": None, "loss": {"kind": "focal"}, "name": 1}
+    assert differences(earlier, now) == [
+        "metric: null -> validation/f1", "fuse: true -> auto", "hidden: [8, 8] -> null", "loss.kind: auto -> focal",
+        "name: '1' -> 1",
+    ]  # fmt: skip
+    assert differences([*range(200)], {"a": [{"b": None}]}) == [f": {[*range(200)]} -> {{a: [{{b: null}}]}}"]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.made_up_runs import EXPERIMENT, MadeUpRun, full_run
 from training.errors import StorageError
-from training.run_record import RunRecord
+from training.run_record import BY_HAND, RunRecord
 from training.summary import summaries, summarise
 
 
@@ -35,13 +35,60 @@ def test_an_empty_run(tmp_path: Path) -> None:
 def test_a_resumed_run_forgets_the_failure_and_leaves_out_the_pause(tmp_path: Path) -> None:
     run = MadeUpRun(tmp_path / "adult")
     run.start()
-    run.event("failed", 10.0, stage="run", message="stopped by hand")
-    assert (summarise(run.folder).state, summarise(run.folder).error) == ("failed", "stopped by hand")
+    run.event("failed", 10.0, stage="run", message="the disk is full")
+    assert (summarise(run.folder).state, summarise(run.folder).error) == ("failed", "the disk is full")
     run.now += 3600
     run.start()
     run.event("finished", 5.0, seconds=5.0)
     summary = summarise(run.folder)
     assert (summary.state, summary.error, summary.seconds) == ("finished", None, pytest.approx(15.0))
+
+
+def test_a_run_that_was_stopped_by_hand_was_interrupted_and_did_not_fail(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.start()
+    run.event("failed", stage="run", message=BY_HAND)
+    assert (summarise(run.folder).state, summarise(run.folder).error) == ("interrupted", None)
+    run.start()
+    assert summarise(run.folder).state == "unfinished"
+
+
+def test_the_times_of_stages_hold_all_executions_and_no_pause(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.start()
+    run.now += 3600  # killed before it had read the data
+    run.start()
+    run.data()
+    run.event("search")
+    run.event("ledger", 70.0, ledger={"wall_s": 70.0})
+    run.now += 3600
+    run.start()
+    run.event("search")
+    run.event("searched", 13.0, seconds=13.0, ledger={"wall_s": 83.0})
+    run.epochs(5, training="t0003")  # a second each
+    run.now += 3600
+    run.start()
+    run.epochs(7, first=6, training="t0003")
+    run.fitted()  # 41 s, by itself
+    run.event("registered", name="adult", version=1)
+    run.now += 3600
+    run.start()
+    run.event("served", 20.0, seconds=9.0, url="http://127.0.0.1:8000")
+    known = {"data": 2.4, "search": 83.0, "train": 41.0 + 5.0, "serve": 9.0}
+    assert summarise(run.folder).seconds_by_stage == {stage: pytest.approx(s) for stage, s in known.items()}
+
+
+def test_the_times_of_stages_of_an_old_journal_are_what_it_surely_knows(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.start()
+    run.event("searched", seconds=20.0)
+    run.event("searched", seconds=30.0)
+    run.event("registered", name="adult", version=1)
+    run.event("served", 8.0, url="http://127.0.0.1:8000")
+    assert summarise(run.folder).seconds_by_stage == {"search": 50.0, "serve": pytest.approx(8.0)}
+    run.start()
+    run.event("served", 8.0, url="http://127.0.0.1:8000")
+    assert "serve" not in summarise(run.folder).seconds_by_stage, "it began nobody knows when"
 
 
 def test_a_search_in_progress_names_its_best_so_far(tmp_path: Path) -> None:
