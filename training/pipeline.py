@@ -38,6 +38,7 @@ from training.provenance import FILE as PROVENANCE_FILE
 from training.provenance import provenance_of, versions
 from training.run_folder import RunFolder
 from training.run_record import BY_HAND
+from training.search.extend import no_more_than_there_are
 from training.search.result import SearchResult
 from training.search_config import SearchConfig
 from training.suitable import require_defined, require_suitable
@@ -47,6 +48,7 @@ from training.tracking.tracker import tracking
 
 MAX_HELD_OUT_ROWS = 1000  # kept with the run, to be sent over HTTP
 SAME_SCORE = 1e-6  # what is nearer is no difference
+SEARCHING = ("tune", "compress", "run")  # commands that search
 OWN = "own"  # names the training of the experiment's own settings, beside those of trials
 
 
@@ -139,6 +141,10 @@ def working(
     experiment: Experiment, progress: Progress, command: str, code_path: str = "", accepts_changed_data: bool = False
 ) -> Iterator[Work]:
     """Open the run's folder, alone, and keep its record of beginning and failure."""
+    if command in SEARCHING and experiment.search is not None and experiment.search.from_:
+        from training.search.sampling.warm_start import require_earlier  # noqa: PLC0415  # Optuna
+
+        require_earlier(experiment)  # a folder that was opened with a wrong name would hold on to it
     run = RunFolder.of(experiment)
     with run.alone(told=progress.note):
         run.open(experiment)
@@ -170,7 +176,7 @@ def require_search(experiment: Experiment) -> SearchConfig:
 
 def tune(work: Work) -> SearchResult:
     """Search, unless it is done. Raises ConfigError where the experiment has no search."""
-    config = require_search(work.experiment)
+    config = no_more_than_there_are(require_search(work.experiment), work.experiment)
     earlier = work.run.journal.last("searched")
     if earlier and _num_trials(earlier) >= config.trials:
         work.progress.note(f"the search is done: {earlier['best_trial']} is best of {_num_trials(earlier)} trials")

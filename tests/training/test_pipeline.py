@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from training.config import Experiment
-from training.errors import DataError, StorageError
+from training.errors import ConfigError, DataError, StorageError
 from training.journal import Event
 from training.pipeline import Work, train, working
 from training.progress import Live, Silent
@@ -163,3 +163,16 @@ def test_a_run_that_is_stopped_by_hand_says_so(tmp_path: Path) -> None:
     event = work.run.journal.last("failed")
     assert event is not None
     assert event["message"] == BY_HAND
+
+
+def test_an_earlier_run_that_is_not_there_leaves_no_folder_behind(tmp_path: Path) -> None:
+    """The name could not be used again: the folder would hold another experiment."""
+    wanted = Experiment.model_validate(
+        {
+            "name": "one", "storage": str(tmp_path), "data": {"source": "sklearn:iris", "target": "target"},
+            "search": {"from": ["nothere"], "space": {"train.peak_lr": {"log": [1e-3, 1e-1]}}},
+        }
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"search\.from names nothere"), working(wanted, Silent(), "tune"):
+        pass
+    assert not (tmp_path / "one").exists()

@@ -1,7 +1,9 @@
 """How many trials a search is to have in all: as the file says, or as it was extended to."""
 
+from training.config import Experiment
 from training.errors import ConfigError
 from training.journal import Journal
+from training.search_config import SearchConfig
 
 EXTENDED = "extended"  # event of a run's journal
 
@@ -31,3 +33,13 @@ def trials_wanted(journal: Journal, in_file: int, more: int | None) -> tuple[int
     if ended < extended:
         return aim, f"the extension to {aim} trials is not finished ({ended} ended): it goes on"
     return max(aim, ended) + more, ""
+
+
+def no_more_than_there_are(config: SearchConfig, experiment: Experiment) -> SearchConfig:
+    """A grid has as many trials as combinations, and no more."""
+    if config.sampler != "grid":
+        return config
+    from training.search.space.drawing import Space  # noqa: PLC0415  # Optuna, which a training need not wait for
+
+    size = Space(config, experiment).size()
+    return config if size is None or size >= config.trials else config.model_copy(update={"trials": size})

@@ -29,6 +29,7 @@ from training.progress import Progress
 from training.run_folder import RunFolder
 from training.search.bridge import HeadKilled, SlotDeaths, SlotSearcher, WhenOver
 from training.search.conductor import Conductor
+from training.search.extend import no_more_than_there_are
 from training.search.judges import judge_of
 from training.search.judges.population import why_no_clones
 from training.search.judges.racing import why_never
@@ -36,13 +37,13 @@ from training.search.limits.spending import Spending
 from training.search.limits.weights import KeptWeights
 from training.search.nothing import why_nothing
 from training.search.plan.cost import Bench
+from training.search.plan.estimate import START_S
 from training.search.record import LIVE_FILE, SearchRecord
 from training.search.result import SearchResult
 from training.search.sampling.proposals import Proposals
 from training.search.sampling.samplers import GENERATIONS, LEARNING
 from training.search.slot.actor import Slot, last_words
 from training.search.slot.surroundings import FoldRows
-from training.search.space.drawing import Space
 from training.search.study import DONE, FILE, SearchStudy, best_trial, front_of, name_of, score_of
 from training.search_config import RacingConfig, SearchConfig
 
@@ -79,12 +80,6 @@ def search(
         one = _Search(experiment, config, prepared, run, study, metric, progress, code_path)
         one.run()
         return one.result()
-
-
-def no_more_than_there_are(config: SearchConfig, experiment: Experiment) -> SearchConfig:
-    """A grid has so many trials and no more."""
-    size = Space(config, experiment).size() if config.sampler == "grid" else None
-    return config if size is None or size >= config.trials else config.model_copy(update={"trials": size})
 
 
 def modes_of(config: SearchConfig, metric: str) -> list[Mode]:
@@ -261,6 +256,12 @@ class _Search:
         best = best_trial(self._study.study, trials)
         if best is None:
             raise self._nothing(trials)
+        if best.state == TrialState.RUNNING:
+            longest_s = self._conductor.longest_trial_s()
+            self._progress.note(
+                self._spending.too_small(longest_s, START_S[1])
+                or f"no trial was trained to its end: {name_of(best.number)} is the best as far as they came"
+            )
         counts = {state: sum(trial.state == state for trial in trials) for state in DONE}
         return SearchResult(
             trial=name_of(best.number),

@@ -16,6 +16,7 @@ from training.errors import CapacityError, ConfigError
 from training.fit import uses_gpu
 from training.metric_names import Mode
 from training.run_folder import RunFolder
+from training.search.extend import no_more_than_there_are
 from training.search.judges import judge_of
 from training.search.judges.population import why_no_clones
 from training.search.limits.budget import Standing, too_small
@@ -24,7 +25,7 @@ from training.search.plan.estimate import Estimate, Interval, estimated
 from training.search.plan.expected import Share, expected_share
 from training.search.sampling.samplers import sampler_of
 from training.search.sampling.warm_start import require_earlier
-from training.search.search import modes_of, no_more_than_there_are
+from training.search.search import modes_of
 from training.search.slot.stackable import Stackable, stackable
 from training.search.space.drawing import Space, described
 from training.search_config import SearchConfig
