@@ -266,13 +266,15 @@ class Comparison:
         }
 
     def draw(self, path: Path) -> None:
-        """Mean regret over the budget, the mean over the problems."""
-        lines = {}
+        """Mean regret over the budget, the mean over the problems, with its intervals."""
+        lines, bands = {}, {}
         for system in SYSTEMS:
-            mean_M = np.mean([self.shares(problem, system) for problem in self._problems], axis=(0, 1))
-            lines[system] = [((i + 1) / NUM_MARKS * 100, float(regret)) for i, regret in enumerate(mean_M)]
+            mean_SM = np.mean([self.shares(problem, system) for problem in self._problems], axis=0)
+            at = [(i + 1) / NUM_MARKS * 100 for i in range(NUM_MARKS)]
+            lines[system] = list(zip(at, mean_SM.mean(axis=0).tolist(), strict=True))
+            bands[system] = [(x, *interval(mean_S)) for x, mean_S in zip(at, mean_SM.T, strict=True)]
         title = f"Mean regret over {len(self._problems)} problems, as a multiple of random + ASHA's at the end"
-        write_chart(path, title, "% of the budget", "regret", lines, guide="", unit=None)
+        write_chart(path, title, "% of the budget", "regret", lines, guide="", unit=None, bands=bands)
 
 
 def interval(values_S: np.ndarray) -> tuple[float, float]:
