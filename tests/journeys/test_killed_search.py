@@ -14,7 +14,7 @@ import yaml
 
 from tests.journeys.commands import MANTA, environment, manta, processes_of
 
-TRIALS = 14
+TRIALS = 28
 EPOCHS = 9
 CONFIG: dict[str, Any] = {
     "name": "killed",

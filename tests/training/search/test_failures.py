@@ -20,6 +20,7 @@ from training.search.slot.actor import Slot
 
 pytestmark = pytest.mark.slow
 INTERVAL_S = 1.0
+TITLES = (f"ray::{Slot.__name__}".encode(), b"ray::ResourceTrainable")  # of a slot's process, at rest and in a call
 
 
 def experiment(storage: Path, name: str, model: dict[str, Any], train: dict[str, Any], **more: Any) -> Experiment:
@@ -76,7 +77,7 @@ def slots(cluster_of: int) -> set[int]:
             of = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue  # it ended while we looked
-        if command.startswith(f"ray::{Slot.__name__}".encode()) and of == cluster_of:
+        if command.startswith(TITLES) and of == cluster_of:
             found.add(int(process.name))
     return found
 
@@ -95,7 +96,7 @@ def killing(over: threading.Event, killed: list[int], times: int, after_s: float
         killed.append(min(there))
 
 
-@pytest.mark.parametrize(("lanes", "epochs", "kills"), [(1, 150, 2), (2, 400, 1)], ids=["alone", "stacked"])
+@pytest.mark.parametrize(("lanes", "epochs", "kills"), [(1, 300, 2), (2, 400, 1)], ids=["alone", "stacked"])
 def test_a_killed_process_costs_no_trial_and_at_most_an_interval(
     ray_2_cpus: None, tmp_path: Path, lanes: int, epochs: int, kills: int
 ) -> None:
@@ -105,7 +106,7 @@ def test_a_killed_process_costs_no_trial_and_at_most_an_interval(
         space={"train.peak_lr": {"log": [1e-4, 1e-2]}},
     )  # fmt: skip
     over, killed = threading.Event(), list[int]()
-    killer = threading.Thread(target=killing, args=(over, killed, kills, 6.0), daemon=True)
+    killer = threading.Thread(target=killing, args=(over, killed, kills, 2.0), daemon=True)
     killer.start()
     try:
         found, events, _ = run(wanted)
