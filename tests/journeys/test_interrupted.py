@@ -54,13 +54,9 @@ def stop_in_mid_search(folder: Path, number: signal.Signals, mark: str) -> tuple
     return started.returncode, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (signal.SIGINT, 130),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
-    ],
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
 def test_a_stopped_search_leaves_no_process_and_goes_on(folder: Path, number: signal.Signals, code: int) -> None:
     mark = f"{number.name}-{folder}"

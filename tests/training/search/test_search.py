@@ -70,6 +70,7 @@ def test_study_and_journal_tell_what_happened(ray_2_cpus: None, tmp_path: Path) 
     assert not (RunFolder.of(wanted).trials / "tune").exists()
 
 
+@pytest.mark.slow  # the same through the command line is fast enough
 def test_a_finished_search_does_nothing_and_a_larger_one_adds(ray_2_cpus: None, tmp_path: Path) -> None:
     wanted = experiment(tmp_path, "more", trials=3)
     first = run(wanted)

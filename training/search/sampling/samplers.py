@@ -121,7 +121,7 @@ class Tpe(TPESampler):
     ) -> Any:
         """A key by itself."""
         few = self._few.of(study)
-        if len(few.get_trials(deepcopy=False, states=LEARNED_FROM)) >= self._startup:
+        if len(few._get_trials(deepcopy=False, states=LEARNED_FROM)) >= self._startup:
             _mark(study, trial)
         return super().sample_independent(few, trial, param_name, param_distribution)
 
