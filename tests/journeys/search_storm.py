@@ -24,7 +24,8 @@ TRIALS = 40
 CONFIG: dict[str, Any] = {
     "data": {"source": "sklearn:digits", "target": "target"},
     "model": {"kind": "mlp", "hidden": [64, 64]},
-    "train": {"epochs": 9, "global_batch_size": 32, "checkpoint": {"max_interval_s": 1.0}},
+    # Small batches make trials last: 40 of them must not end before the last kill.
+    "train": {"epochs": 27, "global_batch_size": 2, "checkpoint": {"max_interval_s": 1.0}},
     "search": {
         "trials": TRIALS,
         "fuse": False,
@@ -76,7 +77,7 @@ def storm(folder: Path, there: "Machines") -> list[str]:
             there.add()
             there.notify(there.node_ids[0], notice_s=60)
             told.append(f"node drained after {len(trials(folder, 'storm'))} trials")
-            time.sleep(12)  # its slot leaves, and another one begins where there is room
+            time.sleep(8)  # its slot leaves, and another one begins where there is room
             there.kill(there.node_ids[0])
     said = driver.communicate(timeout=TIMEOUT_S)
     if driver.returncode != 0:

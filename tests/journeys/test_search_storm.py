@@ -20,6 +20,8 @@ def test_a_search_under_kills_and_drains_loses_no_trial_and_runs_none_twice(tmp_
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["told"]
     assert [what.split()[0] for what in told[: len(EVENTS)]] == ["driver" if e == "driver" else "node" for e in EVENTS]
+    met = [int(what.rpartition("after ")[2].split()[0]) for what in told[: len(EVENTS)]]
+    assert max(met) < TRIALS, "a driver that is killed after the last trial shows nothing"
     best = {}
     for name in ("calm", "storm"):
         events = trials(tmp_path, name)
