@@ -94,7 +94,7 @@ def _search(event: Event) -> str:
     if not event:
         return ""
     counts = [(event["num_complete"], "complete"), (event["num_pruned"], "pruned"), (event["num_failed"], "failed")]
-    trials = ", ".join(f"{count} {state}" for count, state in counts if count)
+    trials = ", ".join(f"{count} {state}" for count, state in counts if count) or "none trained to its end"
     early = f"; {ended}" if (ended := event.get("ended", "")) and not ended.startswith("all ") else ""
     return f"{event['best_trial']} is best, {event['metric']} {event['best_score']:.4f} ({trials}{early})"
 
