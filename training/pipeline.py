@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -12,8 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from training.best_epoch import BestEpoch
-from training.checkpoint.store import CheckpointStore
 from training.compress.machine import describe_machine
 from training.config import Experiment
 from training.config_file import apply_overrides
@@ -26,6 +24,7 @@ from training.data.served import as_served
 from training.errors import ConfigError, StorageError
 from training.event_text import counted
 from training.fit import FitResult, best_of_checkpoint, fit, require_workers
+from training.kept_training import KeptTraining, NewEpochs
 from training.metric_names import METRIC_MODES, default_metric, metrics_of
 from training.metrics import held_out_scores
 from training.models import ModelInputs, build_model
@@ -33,7 +32,7 @@ from training.package.errors import UserError
 from training.package.manifest import Lineage, Manifest
 from training.package.read import load_package
 from training.packing import build_package
-from training.progress import Live, Progress, TrialDone
+from training.progress import Progress
 from training.provenance import FILE as PROVENANCE_FILE
 from training.provenance import provenance_of, versions
 from training.run_folder import RunFolder
@@ -230,10 +229,11 @@ def train(work: Work, found: SearchResult | None = None) -> FitResult:
         return best_of_checkpoint(earlier["checkpoint"], earlier["metrics"], earlier["num_workers"])
     experiment = apply_overrides(work.experiment, found.params) if found else work.experiment
     prepared = _prepared_for(work, experiment)
-    kept = _kept_of(work, experiment, name)
-    work.progress.stage("train", _train_text(work, experiment, name, kept))
+    kept = KeptTraining.read(work.run.checkpoints_of(name), experiment, work.metric)
+    is_of_search = found is not None and require_search(work.experiment).replicates == 1
+    work.progress.stage("train", kept.words(name, experiment, is_of_search=is_of_search))
     began = time.time()
-    with tracking(experiment, work.run, _NewEpochs(work.progress, kept), name) as progress:
+    with tracking(experiment, work.run, NewEpochs(work.progress, kept), name) as progress:
         result = fit(
             experiment, prepared, work.run, name=name, metric=work.metric, progress=progress, code_path=work.code_path
         )
@@ -242,77 +242,6 @@ def train(work: Work, found: SearchResult | None = None) -> FitResult:
         num_workers=result.num_workers, checkpoint=result.checkpoint, params=found.params if found else {},
     )  # fmt: skip
     return result
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """How far a training has come, by the checkpoint that it goes on from."""
-
-    epoch: int = 0  # done
-    best_epoch: int = 0
-    is_done: bool = False
-
-
-def _kept_of(work: Work, experiment: Experiment, name: str) -> _Kept:
-    store = CheckpointStore(work.run.checkpoints_of(name))
-    try:
-        saved = next(reversed(store.list()), None)
-        if saved is None or store.problems(saved):
-            return _Kept()
-    except OSError:
-        return _Kept()  # the training itself says what is wrong with the storage
-    best, epoch = BestEpoch(work.metric, experiment.train.early_stopping), saved.manifest.epoch
-    best.epoch = saved.manifest.best_epoch or 0
-    return _Kept(epoch, best.epoch, epoch >= experiment.train.epochs or best.has_stalled(epoch))
-
-
-def _train_text(work: Work, experiment: Experiment, name: str, kept: _Kept) -> str:
-    if kept.is_done:
-        search = work.experiment.search
-        is_of_search = name != OWN and search is not None and search.replicates == 1
-        who = f"the model is {name}'s, as the search kept it" if is_of_search else f"{name} was trained to its end"
-        return f"{who} (best epoch {kept.best_epoch} of {kept.epoch}); nothing is trained again"
-    workers, epochs = counted(experiment.train.max_workers, "worker"), counted(experiment.train.epochs, "epoch")
-    goes_on = f"; it goes on after epoch {kept.epoch}" if kept.epoch else ""
-    return f"{name} with {workers}, up to {epochs}{goes_on}"
-
-
-@dataclass(frozen=True)
-class _NewEpochs:
-    """A `Progress` that is not told again of epochs that a checkpoint brings along."""
-
-    progress: Progress
-    kept: _Kept
-
-    def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
-        """Handed on where it is new."""
-        if epoch > self.kept.epoch:
-            self.progress.epoch(epoch, num_epochs, metrics)
-
-    def live(self, live: Live) -> None:
-        """Handed on where something is trained."""
-        if not self.kept.is_done:
-            self.progress.live(live)
-
-    def stage(self, name: str, detail: str = "") -> None:
-        """Handed on."""
-        self.progress.stage(name, detail)
-
-    def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
-        """Handed on."""
-        self.progress.trial(done, num_done, num_trials, best_score)
-
-    def step(self, done: float, total: float, text: str) -> None:
-        """Handed on."""
-        self.progress.step(done, total, text)
-
-    def event(self, event: Mapping[str, Any]) -> None:
-        """Handed on."""
-        self.progress.event(event)
-
-    def note(self, text: str) -> None:
-        """Handed on."""
-        self.progress.note(text)
 
 
 def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manifest:

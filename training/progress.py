@@ -90,3 +90,38 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Nothing."""
+
+
+class HandedOn:
+    """Tells another `Progress` all of it; a subclass says what it does besides, or keeps to itself."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """Handed on."""
+        self._progress.stage(name, detail)
+
+    def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
+        """Handed on."""
+        self._progress.epoch(epoch, num_epochs, metrics)
+
+    def live(self, live: Live) -> None:
+        """Handed on."""
+        self._progress.live(live)
+
+    def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
+        """Handed on."""
+        self._progress.trial(done, num_done, num_trials, best_score)
+
+    def step(self, done: float, total: float, text: str) -> None:
+        """Handed on."""
+        self._progress.step(done, total, text)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Handed on."""
+        self._progress.event(event)
+
+    def note(self, text: str) -> None:
+        """Handed on."""
+        self._progress.note(text)

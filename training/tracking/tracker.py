@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from training.config import Experiment
 from training.event_text import event_text
 from training.journal import Event
-from training.progress import Live, Progress, TrialDone
+from training.progress import HandedOn, Live, Progress
 from training.run_folder import RunFolder
 from training.tracking.tensorboard import TensorBoardFiles
 
@@ -82,50 +82,35 @@ class Background:
             self._note(f"{self._name} is told nothing any more: {type(error).__name__}: {error}")
 
 
-class TrackedProgress:
+class TrackedProgress(HandedOn):
     """A `Progress` that tells trackers as well."""
 
     def __init__(self, progress: Progress, trackers: list[Background]) -> None:
-        self._progress, self._trackers = progress, trackers
+        super().__init__(progress)
+        self._trackers = trackers
 
     def __reduce__(self) -> tuple[Callable[[Progress], Progress], tuple[Progress]]:
         """Ray pickles callbacks and what they hold; threads stay where they are."""
         return _alone, (self._progress,)
 
-    def stage(self, name: str, detail: str = "") -> None:
-        """Handed on."""
-        self._progress.stage(name, detail)
-
     def epoch(self, epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> None:
         """Shown and tracked."""
-        self._progress.epoch(epoch, num_epochs, metrics)
+        super().epoch(epoch, num_epochs, metrics)
         for tracker in self._trackers:
             tracker.epoch(epoch, metrics)
 
     def live(self, live: Live) -> None:
         """Shown and tracked."""
-        self._progress.live(live)
+        super().live(live)
         for tracker in self._trackers:
             tracker.live(live)
 
-    def trial(self, done: TrialDone, num_done: int, num_trials: int, best_score: float | None) -> None:
-        """Handed on."""
-        self._progress.trial(done, num_done, num_trials, best_score)
-
-    def step(self, done: float, total: float, text: str) -> None:
-        """Handed on."""
-        self._progress.step(done, total, text)
-
     def event(self, event: Mapping[str, Any]) -> None:
         """Shown and, where there are words for it, tracked."""
-        self._progress.event(event)
+        super().event(event)
         if event_text(event):
             for tracker in self._trackers:
                 tracker.event(dict(event))
-
-    def note(self, text: str) -> None:
-        """Handed on."""
-        self._progress.note(text)
 
 
 def open_trackers(

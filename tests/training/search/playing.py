@@ -18,6 +18,7 @@ from training.search.limits.weights import KeptWeights
 from training.search.messages import Assignment, Cloning, Heard, HeardState, Orders, Part, Told
 from training.search.record import LIVE_FILE, SearchRecord
 from training.search.sampling.proposals import Proposals
+from training.search.slot.one_trial import OneTrial
 from training.search.study import FILE, SearchStudy
 from training.search_config import SearchConfig
 
@@ -116,7 +117,7 @@ class Trained:
 
 
 @dataclass
-class PlayedRun:
+class PlayedRun(OneTrial):
     """One trial whose epochs are one call of a function. Saved by `leave` and at every `save_every` levels."""
 
     assignment: Assignment
@@ -140,21 +141,6 @@ class PlayedRun:
         self.at = Trained(0, dict(self.assignment.params))
         if self.assignment.resumes and self.assignment.trial in self.saved:
             self.at.level = self.saved[self.assignment.trial].level
-
-    @property
-    def trials(self) -> tuple[str, ...]:
-        """Its name."""
-        return (self.assignment.trial,)
-
-    @property
-    def num_busy(self) -> int:
-        """1 as long as it has not ended."""
-        return int(self.state in ("running", "judged"))
-
-    @property
-    def can_advance(self) -> bool:
-        """It waits for nothing."""
-        return self.state == "running"
 
     @property
     def state(self) -> HeardState:
@@ -196,10 +182,6 @@ class PlayedRun:
     def save(self) -> None:
         """As the run's storage would have it."""
         self.saved[self.assignment.trial] = Trained(self.at.level, dict(self.at.params))
-
-    def go_on(self, trial: str, until: int) -> None:
-        """It was judged, and stays."""
-        self.until = until
 
     def clone(self, trial: str, cloning: Cloning) -> None:
         """It has the other's settings from here on."""

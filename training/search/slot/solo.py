@@ -13,6 +13,7 @@ from training.errors import StorageError
 from training.loop import Trainer, next_epoch
 from training.search.messages import Assignment, Cloning, Heard, HeardState, Part
 from training.search.slot.curve import Curve
+from training.search.slot.one_trial import OneTrial
 from training.search.slot.surroundings import Surroundings
 from training.search.slot.trial_session import TrialKeeper, TrialSession
 from training.session import Checkpoint, Leaving, Place
@@ -24,13 +25,11 @@ EPOCHS = "epochs_before"
 BETWEEN = "between"  # its training is done, and the next one not begun
 
 
-class SoloRun:
+class SoloRun(OneTrial):
     """One trial in this process. Errors of the trial end the trial, not the slot."""
 
-    is_alone = True
-
     def __init__(self, assignment: Assignment, around: Surroundings) -> None:
-        self.assignment, self.until = assignment, assignment.until
+        super().__init__(assignment)
         self._around = around
         self._replicates = around.replicates
         self._curve = Curve(around.metric, around.mode)
@@ -48,21 +47,6 @@ class SoloRun:
         self._epoch_began: float | None = None
         self._cause = self._left = ""
         self._measured: tuple[float, float] | None = None  # latency in ms, size in MB
-
-    @property
-    def trials(self) -> tuple[str, ...]:
-        """Its name."""
-        return (self.assignment.trial,)
-
-    @property
-    def num_busy(self) -> int:
-        """1, or 0 once it has ended."""
-        return int(self.state in ("running", "judged"))
-
-    @property
-    def can_advance(self) -> bool:
-        """It waits for nothing."""
-        return self.state == "running"
 
     @property
     def state(self) -> HeardState:
@@ -243,10 +227,6 @@ class SoloRun:
             self.save()
         except StorageError as error:
             self._around.say("storage", f"a trial could not be saved: {error}")
-
-    def go_on(self, trial: str, until: int) -> None:
-        """It was judged, and stays."""
-        self.until = until
 
     def leave(self) -> None:
         """Save it, since the machine goes or the time is up; of one that is done the weights, which nobody can ask for

@@ -26,18 +26,17 @@ from training.journal import Journal
 from training.progress import Live, Silent
 from training.search.messages import Assignment, Cloning, Heard, HeardState
 from training.search.slot.curve import Curve
+from training.search.slot.one_trial import OneTrial
 from training.search.slot.surroundings import Surroundings
 
 LOOK_EVERY_S = 0.1
 
 
-class TeamRun:
+class TeamRun(OneTrial):
     """One trial, trained by workers of Ray Train while the slot waits."""
 
-    is_alone = True
-
     def __init__(self, assignment: Assignment, around: Surroundings) -> None:
-        self.assignment, self.until = assignment, assignment.until
+        super().__init__(assignment)
         self._around = around
         self._epochs, self._curve = _Epochs(around), Curve(around.metric, around.mode)
         self._thread: threading.Thread | None = None
@@ -48,21 +47,6 @@ class TeamRun:
         self._told_state: HeardState = "running"
         self._told_s = self._told_startup_s = 0.0
         self._loss = 0.0
-
-    @property
-    def trials(self) -> tuple[str, ...]:
-        """Its name."""
-        return (self.assignment.trial,)
-
-    @property
-    def num_busy(self) -> int:
-        """1, or 0 once it has ended."""
-        return int(self.state in ("running", "judged"))
-
-    @property
-    def can_advance(self) -> bool:
-        """Its workers go on also while it waits for a verdict, and may have ended by the time that it comes."""
-        return self.state == "running"
 
     @property
     def state(self) -> HeardState:
@@ -146,10 +130,6 @@ class TeamRun:
         )  # fmt: skip
         self._told_s, self._told_startup_s = useful_s, startup_s
         return [heard]
-
-    def go_on(self, trial: str, until: int) -> None:
-        """It was judged, and stays."""
-        self.until = until
 
     def clone(self, trial: str, cloning: Cloning) -> None:
         """Populations train with one worker a member; the search refuses others before it starts."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.search.made_up_slots import around_of, curve_of, iris
+from tests.training.search.made_up_slots import around_of, curve_of, iris, to_its_end
 from training.checkpoint.store import CheckpointStore
 from training.search.messages import Assignment, Heard, Orders
 from training.search.slot.solo import SoloRun
@@ -31,39 +31,25 @@ def stack_of(around: Surroundings, given: list[Assignment]) -> StackRun:
     return runs[0]
 
 
-def heard_of(run: StackRun, heard: list[Heard] | None = None) -> list[Heard]:
-    heard = [] if heard is None else heard
-    while run.can_advance:
-        run.advance()
-        heard += run.heard()
-    return heard
-
-
 def by_itself(tmp_path: Path, rate: float) -> list[float]:
     run = SoloRun(Assignment("t0000", {"train.peak_lr": rate}, 6), around_of(iris(tmp_path / "alone")))
-    heard = []
-    while run.can_advance:
-        run.advance()
-        heard += run.heard()
-    return curve_of(heard)
+    return curve_of(to_its_end(run))
 
 
 def test_lanes_that_left_go_on_in_another_stack_and_alone(tmp_path: Path) -> None:
     around = around_of(iris(tmp_path, search=STACKED))
     run = stack_of(around, assignments(3))
-    heard = heard_of(run)
+    heard = to_its_end(run)
     assert {each.state for each in run.heard() or heard[-4:]} == {"judged"}
     run.leave()
     heard += run.heard()
     assert [each.state for each in heard[-4:]] == ["left"] * 4
     elsewhere = around_of(iris(tmp_path, search=STACKED))
     again = stack_of(elsewhere, assignments(6, RATES[:3], 3, resumes=True))
-    more = heard_of(again)
+    more = to_its_end(again)
     assert [each.state for each in more[-3:]] == ["finished"] * 3
     alone = SoloRun(Assignment("t0003", {"train.peak_lr": RATES[3]}, 6, 3, resumes=True), elsewhere)
-    while alone.can_advance:
-        alone.advance()
-        more += alone.heard()
+    to_its_end(alone, more)
     for i, rate in enumerate(RATES):
         told = curve_of([*heard, *more], f"t{i:04d}")
         assert len(told) == 6
@@ -74,7 +60,7 @@ def test_a_lane_that_is_done_when_it_comes_back_is_told_without_a_step(tmp_path:
     """It had left while it waited for its verdict, or finished while its driver died: nobody would ever ask again."""
     around = around_of(iris(tmp_path, search=STACKED))
     run = stack_of(around, assignments(3))
-    heard_of(run)
+    to_its_end(run)
     run.leave()
     bench = Workbench(around_of(iris(tmp_path, search=STACKED)), Stacking(around, 4, 4000.0))
     bench.obey(Orders(start=tuple(assignments(3, known=3, resumes=True))))
@@ -97,7 +83,7 @@ def test_a_lane_that_diverges_when_it_is_saved_ends_alone(tmp_path: Path) -> Non
     assert {each.trial: each.state for each in heard} == {"t0000": "running", "t0001": "running", "t0002": "failed"}
     assert "diverged" in heard[-1].cause
     run.end("t0002", keep=False)
-    heard = heard_of(run)
+    heard = to_its_end(run)
     assert [each.state for each in heard[-2:]] == ["finished"] * 2
     assert CheckpointStore(around.place_of("t0000")).newest_intact() is not None, "a save was due at every step"
 
@@ -105,7 +91,7 @@ def test_a_lane_that_diverges_when_it_is_saved_ends_alone(tmp_path: Path) -> Non
 def test_finished_lanes_save_their_weights_when_the_machine_goes(tmp_path: Path) -> None:
     around = around_of(iris(tmp_path, search=STACKED))
     run = stack_of(around, assignments(6, RATES[:2]))
-    heard_of(run)
+    to_its_end(run)
     run.leave()
     assert [each.state for each in run.heard()] == []
     assert all(CheckpointStore(around.place_of(name)).newest_intact() for name in ("t0000", "t0001"))
