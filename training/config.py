@@ -6,10 +6,11 @@ table.
 
 import re
 from pathlib import PurePosixPath
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from training.compress_config import CompressConfig
 from training.data.config import DataConfig
 from training.learning_config import EnsembleConfig
 from training.model_config import (
@@ -29,16 +30,6 @@ from training.task_settings import WORDS, unsuited
 from training.train_config import TrainConfig
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # safe as a folder, in a URL and as a Ray name
-
-
-class CompressConfig(StrictModel):
-    """Which smaller or faster forms to try, and what they may cost."""
-
-    target: Literal["cpu"] = Field(default="cpu", description="hardware that will serve the model")
-    int8: bool = Field(default=True, description="try dynamic int8 quantization")
-    max_drop: float = Field(
-        default=0.005, ge=0, description="loss of the held-out score allowed (relative for regression errors)"
-    )
 
 
 class TrackConfig(StrictModel):

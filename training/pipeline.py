@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from training.compress.machine import describe_machine
+from training.package.machine import describe_machine
 from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.changes import files_changed

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from training.compress.machine import cpu_facts, describe_machine
+from training.package.machine import cpu_facts, describe_machine
 from training.config import Experiment
 from training.own_code import own_files
 from training.package.shapes import StoredModel

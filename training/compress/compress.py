@@ -9,10 +9,10 @@ import numpy as np
 from torch import nn
 
 from training.compress.choose import choose
-from training.compress.export import export_onnx
+from training.compress.forms.export import export_onnx
 from training.compress.measure import measure_latency, predict
-from training.compress.quantize import quantize_int8, weights_quantized_fraction
-from training.config import CompressConfig
+from training.compress.forms.dynamic_int8 import quantize_int8, weights_quantized_fraction
+from training.compress_config import CompressConfig
 from training.package.manifest import Task, Variant
 from training.package.runtime import VariantRunner
 
@@ -75,7 +75,7 @@ def compress(
     paths["fp32"].parent.mkdir(parents=True, exist_ok=True)
     example = {name: values[:EXAMPLE_ROWS] for name, values in held_out.items()}
     export_onnx(model, example, task=task, target_mean=target_mean, target_scale=target_scale, path=paths["fp32"])
-    if config.int8:
+    if "int8" in config.formats:
         paths["int8"] = paths["fp32"].with_name("int8.onnx")
         quantize_int8(paths["fp32"], paths["int8"])
     unit = target_scale if task == "regression" else 1.0

@@ -7,3 +7,9 @@ class ExportFailed(UserError):
     """The model cannot be written as ONNX, or answers differently there."""
 
     exit_code = 1
+
+
+class NotMade(UserError):
+    """One form that cannot be made of this model; the others go on without it. The message is the whole reason."""
+
+    exit_code = 1

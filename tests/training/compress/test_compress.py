@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from training.compress.compress import CompressResult, compress
-from training.compress.machine import describe_machine
+from training.package.machine import describe_machine
 from training.compress.measure import measure_latency, predict
-from training.config import CompressConfig
+from training.compress_config import CompressConfig
 from training.metrics import held_out_scores
 from training.models.mlp import Mlp
 from training.package.manifest import Task
@@ -63,7 +63,7 @@ def test_a_small_model_stays_fp32_and_the_reason_is_given(tmp_path: Path) -> Non
 
 
 def test_int8_can_be_left_out(tmp_path: Path) -> None:
-    result = compressed(Mlp(16, [], 3, [32], 0.0, 4), tmp_path, CompressConfig(int8=False))
+    result = compressed(Mlp(16, [], 3, [32], 0.0, 4), tmp_path, CompressConfig(forms=()))
     assert [variant.name for variant in result.variants] == ["fp32"]
 
 

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from training.compress import quantize
-from training.compress.export import export_onnx
-from training.compress.quantize import MIN_LAYER_WEIGHTS, quantize_int8, weights_quantized_fraction
+from training.compress.forms.export import export_onnx
+from training.compress.forms.dynamic_int8 import MIN_LAYER_WEIGHTS, quantize_int8, weights_quantized_fraction
 from training.models.convnet import ConvNet
 from training.models.mlp import Mlp
 from training.package.runtime import VariantRunner

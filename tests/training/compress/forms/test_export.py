@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.compress.errors import ExportFailed
-from training.compress.export import ScoringModel, export_onnx
+from training.compress.forms.export import ScoringModel, export_onnx
 from training.models.convnet import ConvNet
 from training.models.mlp import Mlp
 from training.package.manifest import Task

@@ -1,0 +1,1 @@
+"""Smaller forms that must be trained: pruned, distilled, tuned to rounding."""
