@@ -109,7 +109,9 @@ class CompressConfig(StrictModel):
     calibration_rows: int = Field(
         default=512, ge=8, description="training rows that activations are ranged by for int8_static"
     )
-    measure_s: float = Field(default=1.0, gt=0, description="time given to measuring each batch size, all forms in turn")
+    measure_s: float = Field(
+        default=1.0, gt=0, description="time given to measuring each batch size, all forms in turn"
+    )
     usd_per_hour: float | None = Field(
         default=None, gt=0, description="price of a whole node of the target; without it there is no cost"
     )

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from training.package.machine import describe_machine
 from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.changes import files_changed
@@ -29,6 +28,7 @@ from training.metric_names import METRIC_MODES, default_metric, metrics_of
 from training.metrics import held_out_scores
 from training.models import ModelInputs, build_model
 from training.package.errors import UserError
+from training.package.machine import describe_machine
 from training.package.manifest import Lineage, Manifest
 from training.package.read import load_package
 from training.packing import build_package

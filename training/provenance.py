@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from training.package.machine import cpu_facts, describe_machine
 from training.config import Experiment
 from training.own_code import own_files
+from training.package.machine import cpu_facts, describe_machine
 from training.package.shapes import StoredModel
 from training.redact import shown
 

@@ -9,9 +9,9 @@ import numpy as np
 from torch import nn
 
 from training.compress.choose import choose
+from training.compress.forms.dynamic_int8 import quantize_int8, weights_quantized_fraction
 from training.compress.forms.export import export_onnx
 from training.compress.measure import measure_latency, predict
-from training.compress.forms.dynamic_int8 import quantize_int8, weights_quantized_fraction
 from training.compress_config import CompressConfig
 from training.package.manifest import Task, Variant
 from training.package.runtime import VariantRunner

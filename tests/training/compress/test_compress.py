@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from training.compress.compress import CompressResult, compress
-from training.package.machine import describe_machine
 from training.compress.measure import measure_latency, predict
 from training.compress_config import CompressConfig
 from training.metrics import held_out_scores
 from training.models.mlp import Mlp
+from training.package.machine import describe_machine
 from training.package.manifest import Task
 from training.package.runtime import VariantRunner
 

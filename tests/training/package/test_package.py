@@ -103,7 +103,7 @@ def test_a_newer_format_names_both_versions(tmp_path: Path) -> None:
     manifest = write_table_package(tmp_path / "package")
     newer = sealed_json({**manifest.model_dump(mode="json"), "format_version": 7, "inputs": "shaped otherwise"})
     (tmp_path / "package" / "manifest.json").write_bytes(newer)
-    with pytest.raises(PackageError, match=r"format_version 7, this version of manta reads up to 2") as caught:
+    with pytest.raises(PackageError, match=r"format_version 7, this version of manta reads up to 3") as caught:
         load_package(tmp_path / "package")
     assert "upgrade" in caught.value.hint
 

@@ -17,7 +17,7 @@ class Around:
     prepared: Prepared
     metric: str  # plain name of the score that decides, judged on the validation rows
     code_path: str = ""
-    device: torch.device = torch.device("cpu")
+    device: str = "cpu"  # that trains: cpu or cuda
 
 
 @dataclass(frozen=True)

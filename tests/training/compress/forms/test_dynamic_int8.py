@@ -9,9 +9,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from training.compress import quantize
-from training.compress.forms.export import export_onnx
 from training.compress.forms.dynamic_int8 import MIN_LAYER_WEIGHTS, quantize_int8, weights_quantized_fraction
+from training.compress.forms.export import export_onnx
 from training.models.convnet import ConvNet
 from training.models.mlp import Mlp
 from training.package.runtime import VariantRunner
@@ -86,7 +85,7 @@ def test_a_row_of_zeros_does_not_divide_by_zero(wide_mlp: nn.Module, tmp_path: P
 def test_products_match_numpy_within_half_a_level(
     operator: str, trans_b: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "MIN_LAYER_WEIGHTS", 1)
+    monkeypatch.setattr(dynamic_int8, "MIN_LAYER_WEIGHTS", 1)
     weight_IO = RNG.normal(size=(20, 6)).astype(np.float32)
     if operator == "MatMul":
         trans_b, attributes = 0, {}
