@@ -8,50 +8,36 @@ Convolutions stay fp32: onnxruntime's ConvInteger is 3 to 9 times slower than it
 Shape letters: I inputs, O outputs of one layer.
 """
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from training.compress.quiet import quiet
+from training.compress.forms.files import save_onnx
+from training.compress.forms.products import drop_unused_weights, large_weight, load_folded, need_domain
+from training.compress.forms.weights import weights_quantized_fraction
+
+__all__ = ["WEIGHT_LEVELS", "quantize_int8", "weights_quantized_fraction"]
 
 WEIGHT_LEVELS = 63  # 7 bits: with 8, sums of two products overflow 16 bits on CPUs without VNNI, and answers are wrong
-MIN_LAYER_WEIGHTS = 16_384  # a smaller product takes less time in fp32 than quantizing its input does
 MIN_SCALE = np.float32(1e-30)  # a row of zeros must not divide by zero
 
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-_EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
 _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "Softmax", "Abs"})
 _KEEPS_SIGN = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "Reshape", "Flatten", "Identity", "Dropout"})
 
 
 def quantize_int8(source: Path, target: Path) -> int:
-    """Write an int8 form of an ONNX file. Returns how many layers were quantized, which may be 0."""
-    with quiet(), tempfile.TemporaryDirectory() as scratch:
-        optimized = Path(scratch) / "optimized.onnx"
-        # Folds constants first: a weight that reaches its product through a Transpose would be passed over.
-        quant_pre_process(str(source), str(optimized), skip_symbolic_shape=True)
-        model = onnx.load(optimized)
+    """Write an int8 form of an ONNX file. Returns how many layers were quantized, which may be 0.
+
+    Raises:
+        NotMade: ONNX Runtime does not take the file, or what became of it.
+    """
+    model = load_folded(source)
     num_layers = _Rewriter(model.graph).run()
-    if num_layers and not any(opset.domain == "com.microsoft" for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    onnx.checker.check_model(model)
-    onnx.save(model, target)
+    if num_layers:
+        need_domain(model, "com.microsoft")
+    save_onnx(model, target)
     return num_layers
-
-
-def weights_quantized_fraction(path: Path) -> float:
-    """Share of weight elements that the file stores in 8 bits. Weights are initializers of two axes or more."""
-    total = quantized = 0
-    for tensor in onnx.load(path).graph.initializer:
-        if len(tensor.dims) >= 2 and tensor.data_type in _FLOATS + _EIGHT_BITS:
-            num_elements = int(np.prod(tensor.dims))
-            total += num_elements
-            quantized += num_elements * (tensor.data_type in _EIGHT_BITS)
-    return quantized / total if total else 0.0
 
 
 class _Rewriter:
@@ -69,7 +55,7 @@ class _Rewriter:
         """Rewrite in place; returns the number of layers quantized."""
         num_layers = 0
         for node in self.graph.node:
-            weight_IO = self._weight(node)
+            weight_IO = large_weight(node, self.weights)
             if weight_IO is None:
                 self.nodes.append(node)
             else:
@@ -77,20 +63,9 @@ class _Rewriter:
                 num_layers += 1
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
-        self._keep_used_weights()
+        self.graph.initializer.extend(self.added.values())
+        drop_unused_weights(self.graph)
         return num_layers
-
-    def _weight(self, node: NodeProto) -> np.ndarray | None:
-        """The constant weight (I, O) of a product worth quantizing, else None."""
-        if node.op_type not in ("MatMul", "Gemm") or (tensor := self.weights.get(node.input[1])) is None:
-            return None
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) != 2 or np.prod(tensor.dims) < MIN_LAYER_WEIGHTS:
-            return None
-        settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        if settings.get("transA", 0) or settings.get("alpha", 1.0) != 1.0 or settings.get("beta", 1.0) != 1.0:
-            return None
-        weight = numpy_helper.to_array(tensor)
-        return weight.T if settings.get("transB", 0) else weight
 
     def _replace(self, node: NodeProto, weight_IO: np.ndarray) -> None:
         quantized, scale, zero_point = self._quantized_rows(node.input[0])
@@ -148,9 +123,3 @@ class _Rewriter:
         name = f"int8/{name}"
         self.added[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
-
-    def _keep_used_weights(self) -> None:
-        used = {name for node in self.nodes for name in node.input} | {output.name for output in self.graph.output}
-        kept = [tensor for name, tensor in (self.weights | self.added).items() if name in used]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)

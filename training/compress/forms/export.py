@@ -12,7 +12,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from training.compress.errors import ExportFailed
+from training.compress.errors import ExportFailed, NotMade
+from training.compress.forms.files import save_onnx
+from training.compress.forms.tracing import as_tensors, at_least_two, cause, free_axes
 from training.compress.quiet import quiet
 from training.package.byte_tokens import FIRST_BYTE, PAD
 from training.package.manifest import Task
@@ -75,45 +77,41 @@ def export_onnx(
         ExportFailed: torch cannot export the model, or the exported one answers differently.
     """
     scoring = ScoringModel(copy.deepcopy(model).cpu(), task, target_mean, target_scale).eval()
-    rows = _at_least_two(example, task)
+    rows = at_least_two(example, task)
     _write(scoring, rows, path)
     _check(scoring, rows, path)
 
 
-def _at_least_two(example: Mapping[str, np.ndarray], task: Task) -> dict[str, np.ndarray]:
-    """torch.export takes a size of 1 as a constant, so the graph would accept single rows only."""
-    rows = {name: values if len(values) > 1 else np.repeat(values, 2, axis=0) for name, values in example.items()}
-    if task == "language_modelling" and rows["tokens"].shape[1] == 1:  # and likewise for texts of a single window
-        rows["tokens"] = np.pad(rows["tokens"], ((0, 0), (0, 1), (0, 0)), constant_values=PAD)
-    return rows
-
-
 def _write(scoring: ScoringModel, rows: Mapping[str, np.ndarray], path: Path) -> None:
-    batch, windows = torch.export.Dim("batch", min=1), torch.export.Dim("windows", min=1)
-    free = {0: batch, 1: windows} if scoring.task == "language_modelling" else {0: batch}
+    proto = _traced(scoring, rows)
+    try:
+        save_onnx(proto, path)
+    except NotMade as error:
+        raise ExportFailed(f"{_name(scoring)} cannot be exported to ONNX: {error.message}") from error
+
+
+def _traced(scoring: ScoringModel, rows: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 scoring,
-                _as_tensors(rows),
+                as_tensors(rows),
                 input_names=list(rows),
                 output_names=[OUTPUT_NAME],
-                dynamic_shapes=(tuple(free for _ in rows),),  # one entry: forward has one parameter, *tensors
+                dynamic_shapes=free_axes(rows, scoring.task),
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
             )
             assert program is not None, "the dynamo exporter returns a program"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            proto = program.model_proto
-            _strip_traces(proto)
-            onnx.checker.check_model(proto)
-            onnx.save(proto, path)
+            proto: onnx.ModelProto = program.model_proto
     except Exception as error:  # the exporter's own classes, and whatever the model raises while it is traced
         raise ExportFailed(
-            f"{_name(scoring)} cannot be exported to ONNX: {_cause(error)}",
+            f"{_name(scoring)} cannot be exported to ONNX: {cause(error)}",
             "forward() must be traceable by torch.export: no branch on values, no fixed number of rows, no numpy",
         ) from error
+    _strip_traces(proto)
+    return proto
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:
@@ -131,11 +129,11 @@ def _check(scoring: ScoringModel, rows: Mapping[str, np.ndarray], path: Path) ->
         part = {name: values[:num] for name, values in rows.items()}
         try:
             with torch.no_grad():
-                expected = scoring(*_as_tensors(part)).numpy()
+                expected = scoring(*as_tensors(part)).numpy()
             got = runner(part)
         except Exception as error:  # the model's own, or onnxruntime's, whose classes share no public base
             raise ExportFailed(
-                f"{_name(scoring)} fails on {_count(num)}: {_cause(error)}", "a model must take any number of rows"
+                f"{_name(scoring)} fails on {_count(num)}: {cause(error)}", "a model must take any number of rows"
             ) from error
         scale = scoring.target_scale if scoring.task == "regression" else 1.0
         if got.shape != expected.shape or not np.allclose(got, expected, rtol=1e-3, atol=EXPORT_TOLERANCE * scale):
@@ -143,10 +141,6 @@ def _check(scoring: ScoringModel, rows: Mapping[str, np.ndarray], path: Path) ->
                 f"{_name(scoring)} answers differently as ONNX than in torch on {_count(num)}: {_gap(got, expected)}",
                 "forward() must not depend on randomness or on state outside the module",
             )
-
-
-def _as_tensors(rows: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
-    return tuple(torch.from_numpy(np.array(values)) for values in rows.values())  # copies: some arrays are read-only
 
 
 def _gap(got: np.ndarray, expected: np.ndarray) -> str:
@@ -161,11 +155,3 @@ def _count(num_rows: int) -> str:
 
 def _name(scoring: ScoringModel) -> str:
     return type(scoring.model).__name__
-
-
-def _cause(error: BaseException) -> str:
-    """The first line of what set it all off: torch wraps the reason in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

@@ -9,8 +9,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from training.compress.forms.dynamic_int8 import MIN_LAYER_WEIGHTS, quantize_int8, weights_quantized_fraction
+from training.compress.forms import products
+from training.compress.forms.dynamic_int8 import quantize_int8
 from training.compress.forms.export import export_onnx
+from training.compress.forms.weights import weights_quantized_fraction
 from training.models.convnet import ConvNet
 from training.models.mlp import Mlp
 from training.package.runtime import VariantRunner
@@ -85,7 +87,7 @@ def test_a_row_of_zeros_does_not_divide_by_zero(wide_mlp: nn.Module, tmp_path: P
 def test_products_match_numpy_within_half_a_level(
     operator: str, trans_b: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dynamic_int8, "MIN_LAYER_WEIGHTS", 1)
+    monkeypatch.setattr(products, "MIN_LAYER_WEIGHTS", 1)
     weight_IO = RNG.normal(size=(20, 6)).astype(np.float32)
     if operator == "MatMul":
         trans_b, attributes = 0, {}
@@ -108,4 +110,4 @@ def test_products_match_numpy_within_half_a_level(
 
 
 def test_the_limit_of_a_layer_is_what_the_docstring_says() -> None:
-    assert MIN_LAYER_WEIGHTS == 128 * 128
+    assert products.MIN_LAYER_WEIGHTS == 128 * 128
