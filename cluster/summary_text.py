@@ -1,25 +1,35 @@
 """The lines that `manta run` and `manta tune` end with: what a run, or its search, came to, for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from textwrap import wrap
 from typing import Any
 
 from cluster.console import duration, table_lines
 from training.journal import Event
-from training.package.manifest import Variant
+from training.package.manifest import Manifest
 from training.run_folder import in_yaml
 from training.run_record import RunRecord
 from training.search.limits.ledger import Totals, ledger_text
 from training.summary import FoldsSummary, summarise
+from training.variants_view import WORDS, Form, Objective, SideBySide, of_package, side_by_side
 
-MANY_ROWS = "32"  # the batch size shown beside 1
+WIDTH = 120  # of the variants' table
+MOST_VARIANTS = 10  # shown of them; the report has all
 
 
 def summary_text(record: RunRecord) -> str:
     """One line a fact, then the variants side by side. What has not happened is left out."""
     lines = [f"{name:<10} {text}" for name, text in _facts(record) if text]
-    if record.variants:
-        lines += ["", *_variant_lines(record)]
+    if seen := side_by_side(record):
+        lines += ["", *_variant_lines(seen)]
     return "\n".join(lines)
+
+
+def package_text(manifest: Manifest) -> str:
+    """The variant that was chosen last, why, and all of them side by side."""
+    seen = of_package(manifest)
+    return "\n".join([f"{'variant':<10} {seen.chosen}: {seen.reason}", "", *_variant_lines(seen)])
 
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:
@@ -121,25 +131,55 @@ def _served(event: Event) -> str:
     )
 
 
-def _variant_lines(record: RunRecord) -> list[str]:
-    compressed = record.last("compressed")
-    metric, chosen = compressed["metric"], compressed["chosen"]
-    head = ["  variant", metric, "size", "1 row", f"{MANY_ROWS} rows", "8-bit weights", ""]
-    return table_lines([head, *(_variant_row(variant, metric, chosen) for variant in record.variants)])
+def _variant_lines(seen: SideBySide) -> list[str]:
+    """The objective beside score, memory and size; then what could not be made."""
+    timed = Objective("latency_p99", 1)
+    objectives = [each for each in dict.fromkeys((seen.objective, timed)) if each.name != "size"]
+    heads = ["  variant", seen.metric, seen.lost, *(each.title for each in objectives), "memory", "size", ""]
+    forms = _shown(seen)
+    lines = table_lines([heads, *(_variant_row(form, seen, objectives) for form in forms)])
+    more = len(seen.forms) - len(forms)
+    left_out = [f"  and {more} more, see the report"] if more else []
+    return [*(_cut(line) for line in lines), *left_out, *_not_made(seen)]
 
 
-def _variant_row(variant: Variant, metric: str, chosen: str) -> list[str]:
+def _shown(seen: SideBySide) -> list[Form]:
+    """As many as a screen has room for: those that matter most, in the order in which they were made."""
+    ranks = list(WORDS)
+
+    def rank(form: Form) -> tuple[bool, int, float]:
+        value = seen.objective.of(form)
+        others = form.name not in (seen.chosen, seen.baseline)
+        return others, ranks.index(form.standing), float("inf") if value is None else value
+
+    names = {form.name for form in sorted(seen.forms, key=rank)[:MOST_VARIANTS]}
+    return [form for form in seen.forms if form.name in names]
+
+
+def _variant_row(form: Form, seen: SideBySide, objectives: Sequence[Objective]) -> list[str]:
+    score = form.variant.metrics.get(seen.metric)
     return [
-        f"{'*' if variant.name == chosen else ' '} {variant.name}",
-        f"{variant.metrics[metric]:.4f}" if metric in variant.metrics else "-",
-        f"{variant.size_bytes / 1024:.0f} KiB",
-        _latency(variant, "1"),
-        _latency(variant, MANY_ROWS),
-        f"{variant.weights_quantized_fraction:.0%}",
-        variant.note,
+        f"{'*' if form.standing == 'chosen' else ' '} {form.name}",
+        "-" if score is None or not isfinite(score) else f"{score:.4f}",
+        "" if form.name == seen.baseline else seen.drop_text(form.drop).replace("–", "-"),
+        *(_objective_value(each, form) for each in objectives),
+        "-" if form.memory_mb is None else f"{form.memory_mb:.0f} MB",
+        f"{form.variant.size_bytes / 1024:.0f} KiB",
+        WORDS[form.standing] + (f": {form.note}" if form.note and form.standing == "refused" else ""),
     ]
 
 
-def _latency(variant: Variant, batch_size: str) -> str:
-    measured = variant.latency.get(batch_size)
-    return f"{measured.p50_ms:.3f} ms" if measured else "-"
+def _objective_value(objective: Objective, form: Form) -> str:
+    value = objective.of(form)
+    if value is None:
+        return "-"
+    return f"{value:.3f} ms" if objective.is_latency else f"{value:.3g}"
+
+
+def _not_made(seen: SideBySide) -> list[str]:
+    told = ", ".join(f"{form} ({reason})" for form, reason in seen.not_made.items())
+    return wrap(f"not made: {told}", WIDTH, initial_indent="  ", subsequent_indent="    ") if told else []
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1].rstrip()}…"

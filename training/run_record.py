@@ -1,7 +1,7 @@
 """A run as its journal tells it, in one object. No torch, no ray: the report and `manta runs` read it anywhere."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -13,7 +13,7 @@ import yaml
 from training.errors import StorageError
 from training.journal import Event, Journal
 from training.metric_names import DEFAULTS, METRIC_MODES, Mode, is_better
-from training.package.manifest import Variant
+from training.package.manifest import Comparison, Variant
 
 RunState = Literal["finished", "failed", "interrupted", "unfinished"]
 BY_HAND = "stopped by hand"  # the message of an execution that Ctrl-C ended
@@ -78,7 +78,13 @@ class RunRecord:
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
         """The compressed forms, measured."""
-        return tuple(Variant.model_validate(raw) for raw in self.last("compressed").get("variants", []))
+        return tuple(_variant(raw) for raw in self.last("compressed").get("variants", []))
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """How the forms were measured side by side; None of runs of before format 3 of packages."""
+        raw = self.last("compressed").get("comparison")
+        return Comparison.model_validate(raw) if raw else None
 
     @property
     def task(self) -> str:
@@ -263,3 +269,17 @@ def standing(epochs: Iterable[Event], training: str | None = None) -> tuple[Even
 def number(value: Any) -> float:
     """A score as a float; NaN for null, which is how JSON keeps what was not a number."""
     return float("nan") if value is None else float(value)
+
+
+def _variant(raw: Mapping[str, Any]) -> Variant:
+    """A form that answers NaN has a NaN for a score and a loss, which a journal keeps as null."""
+    told = {key: _told_as_nan(raw[key]) for key in ("metrics", "quality") if raw.get(key)}
+    return Variant.model_validate({**raw, **told})
+
+
+def _told_as_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _told_as_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_told_as_nan(item) for item in value]
+    return number(value) if value is None else value

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from training.report import charts, sections, training_charts
+from training.report import sections, training_charts
+from training.report.compress_section import variants
 from training.report.data_section import data
 from training.report.folds_section import folds, folds_chart
 from training.report.search.section import search
@@ -33,16 +34,15 @@ def render(record: RunRecord) -> str:
 def contents(record: RunRecord, *, is_on: bool = False) -> Part:
     """What is on the page, without its frame. Args: is_on: whether the run goes on right now."""
     found = Search(record)
-    top = sections.header(record, found, is_on=is_on) + sections.variants(record)
+    top = Part(sections.header(record, found, is_on=is_on))
     rest = folds(record) + training(record) + data(record) + sections.environment(record)
-    figures = {name: draw(record) for name, draw in _CHARTS.items() if f'data-chart="{name}"' in top + rest}
-    return together([Part(top, figures), search(found), Part(rest)])
+    figures = {name: draw(record) for name, draw in _CHARTS.items() if f'data-chart="{name}"' in rest}
+    return together([top, variants(record), search(found), Part(rest, figures)])
 
 
 _CHARTS = {
     "losses": training_charts.fit_losses,
     "scores": training_charts.fit_scores,
     **{name: measured.draw for name, measured in training_charts.MEASURED.items()},
-    "variants": charts.variants,
     "folds": folds_chart,
 }

@@ -1,18 +1,16 @@
 """The page's sections, each an HTML string, empty where a run has nothing to say. Every text goes through `esc`."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import yaml
 
-from training.event_text import duration
+from training.event_text import counted, duration
 from training.journal import Event
-from training.package.manifest import Latency, Variant
 from training.redact import without_secrets
 from training.report.search.view import Search
-from training.report.shell import chart, tile_row
+from training.report.shell import tile_row
 from training.report.stages import seconds_by_stage
-from training.report.text import esc, facts, milliseconds, score, size, table
+from training.report.text import esc, facts, milliseconds, score, size
 from training.run_record import RunRecord
 
 
@@ -55,7 +53,9 @@ def _tiles(record: RunRecord, found: Search) -> str:
     if chosen:
         tiles.append(("variant", chosen.name, size(chosen.size_bytes)))
         if "1" in chosen.latency:
-            tiles.append(("one row", milliseconds(chosen.latency["1"].p50_ms), "median, one thread"))
+            num_threads = record.comparison.num_threads if record.comparison else 1
+            note = f"median, {counted(num_threads, 'thread')}"
+            tiles.append(("one row", milliseconds(chosen.latency["1"].p50_ms), note))
     if fit:
         tiles.append(("best epoch", str(fit["best_epoch"]), f"{fit.get('num_workers', 1)} worker(s)"))
     if record.seconds:
@@ -100,40 +100,6 @@ def _time(record: RunRecord) -> str:
     )
     keys = "".join(f'<li><i class="{stage}"></i>{stage} {told}</li>' for stage, told in shown.items())
     return f'<div class="timebar" aria-hidden="true">{bars}</div><ul class="key">{keys}</ul>'
-
-
-def variants(record: RunRecord) -> str:
-    """The compressed forms: scores, latency, size."""
-    if not record.variants:
-        return ""
-    compressed = record.last("compressed")
-    heads = ("variant", compressed["metric"], "1 row, p50 / p99", "32 rows, p50 / p99", "size", "in 8 bits", "note")
-    rows = [_variant_row(variant, compressed) for variant in record.variants]
-    return (
-        f"<section><h2>Variants</h2>"
-        f"{table(heads, rows, classes=('', *['num'] * 5, 'cause'))}"
-        f'<div class="charts">{chart("variants", "Median latency on this machine, one thread")}</div></section>'
-    )
-
-
-def _variant_row(variant: Variant, compressed: Event) -> tuple[str, ...]:
-    name = f"<b>{esc(variant.name)} ★</b>" if variant.name == compressed["chosen"] else esc(variant.name)
-    one, many = (_latency(variant.latency, batch_size) for batch_size in ("1", "32"))
-    value = score(variant.metrics.get(compressed["metric"]))
-    return (
-        name,
-        value,
-        one,
-        many,
-        size(variant.size_bytes),
-        f"{variant.weights_quantized_fraction:.1%}",
-        esc(variant.note),
-    )
-
-
-def _latency(latency: Mapping[str, Latency], batch_size: str) -> str:
-    found = latency.get(batch_size)
-    return f"{found.p50_ms:.3g} / {found.p99_ms:.3g} ms" if found else "–"
 
 
 def environment(record: RunRecord) -> str:

@@ -8,6 +8,7 @@ import pytest
 from cluster.history import is_held
 from tests.browser import Browser, Tab, browser
 from tests.training.made_up_searches import MadeUpSearch, search_run
+from tests.training.report.compressed_runs import FORMS, compressed_run
 from training.report import write_report
 from training.report.live import LivePage
 from training.report.live_server import serving
@@ -25,6 +26,13 @@ WIDE_CHARTS = """[...document.querySelectorAll(".chart .main-svg, .chart canvas"
     drawn.getBoundingClientRect().right > drawn.closest("figure").getBoundingClientRect().right + 1)"""
 CUT_TILES = """[...document.querySelectorAll(".tile b")].filter((value) => value.scrollWidth > value.clientWidth)
     .map((value) => value.innerText)"""
+COVERED_NAMES = """(() => {
+    const names = [...document.querySelectorAll("[data-chart=variants] .annotation-text")];
+    const boxes = names.map((name) => [name.textContent, name.getBoundingClientRect()]);
+    const cover = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    return boxes.flatMap(([one, a], i) => boxes.slice(i + 1).filter(([, b]) => cover(a, b))
+        .map(([other]) => one + " and " + other));
+})()"""
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -97,6 +105,19 @@ def test_a_phone_scrolls_the_tables_and_not_the_page(report: Tab) -> None:
     report.wait_for(f"{WIDE_CHARTS}.length === 0")
     assert report.evaluate(CUT_TILES) == []
     assert report.evaluate(OVERFLOW) == 0
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_names_of_variants_do_not_cover_each_other(chromium: Browser, width: int, tmp_path: Path) -> None:
+    tab = chromium.tab()
+    tab.resize(width)
+    tab.open(write_report(compressed_run(tmp_path / "adult")).as_uri())
+    named = "document.querySelectorAll('[data-chart=variants] .annotation-text').length"
+    assert tab.evaluate(named) >= len(FORMS)  # and what is allowed
+    assert tab.evaluate(COVERED_NAMES) == []
+    assert tab.evaluate(UNDRAWN) == []
+    assert tab.evaluate(OVERFLOW) == 0
+    assert tab.errors == []
 
 
 def test_a_watched_page_changes_in_place(chromium: Browser, tmp_path: Path) -> None:
