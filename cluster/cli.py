@@ -7,7 +7,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cluster.commands import curve, data, drill, endpoint, evaluate, experiment, jobs, machine, plan, reproduce, runs
+from cluster.commands import (
+    compress,
+    curve,
+    data,
+    drill,
+    endpoint,
+    evaluate,
+    experiment,
+    jobs,
+    machine,
+    package,
+    plan,
+    reproduce,
+    runs,
+)
 from cluster.console import Console, Level
 from training.package.errors import UserError
 
@@ -47,13 +61,16 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     experiment.run,
     experiment.train,
     experiment.tune,
-    experiment.compress,
+    compress.compress,
     curve.curve,
     drill.drill,
     endpoint.deploy,
     endpoint.predict,
     endpoint.models,
     evaluate.evaluate,
+    package.export,
+    package.sign,
+    package.keys,
     runs.report,
     runs.runs,
     reproduce.reproduce,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import yaml
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from training.data.raw import Raw
 from training.data.sources import read_sources
 from training.errors import ConfigError, DataError
 from training.evaluation.evaluate import About, Answered, Evaluation, evaluate
-from training.evaluation.truth import truth_of
+from training.evaluation.truth import Truth, truth_of
 from training.metric_names import QUANTILE_METRICS
 from training.package.drift import shifts
 from training.package.errors import PackageError
@@ -55,17 +56,7 @@ def judge(wanted: Wanted, storage: str) -> Evaluation:
     """
     predictor = Predictor.load(package_of(wanted.model, storage), wanted.variant)
     manifest = predictor.manifest
-    if manifest.task in ("multilabel", "language_modelling"):
-        raise ConfigError(
-            f"{wanted.model} answers {'several labels a row' if manifest.labels else 'how likely texts are'}, which "
-            "`manta evaluate` cannot judge yet",
-            "its held-out scores stand in its model card; `manta predict` answers rows",
-        )
-    data = data_config(predictor.package, wanted)
-    _require_key(predictor.package, data)
-    raw = read_sources(data, source=wanted.data)
-    _require_columns(raw.table, manifest, data, wanted.by)
-    truth = truth_of(raw.table, data.target_name, manifest.labels, data.rename_labels)
+    data, raw, truth = _read(predictor.package, wanted)
     known = raw.table.take(pa.array(truth.rows))
     inputs = inputs_of_table(known, manifest.inputs)
     outputs = predictor.predict(inputs)
@@ -80,6 +71,27 @@ def judge(wanted: Wanted, storage: str) -> Evaluation:
         num_resamples=wanted.num_resamples,
         seed=wanted.seed,
     )
+
+
+def rows_with_truth(package: Package, wanted: Wanted) -> tuple[pa.Table, np.ndarray]:
+    """Raw rows of another table (M,) whose target is known, and class ids or values (M,). Raises as `judge`."""
+    _, raw, truth = _read(package, wanted)
+    return raw.table.take(pa.array(truth.rows)), truth.target_M
+
+
+def _read(package: Package, wanted: Wanted) -> tuple[DataConfig, Raw, Truth]:
+    manifest = package.manifest
+    if manifest.task in ("multilabel", "language_modelling"):
+        raise ConfigError(
+            f"{wanted.model} answers {'several labels a row' if manifest.labels else 'how likely texts are'}, which "
+            "cannot be judged on another table yet",
+            "its held-out scores stand in its model card; `manta predict` answers rows",
+        )
+    data = data_config(package, wanted)
+    _require_key(package, data)
+    raw = read_sources(data, source=wanted.data)
+    _require_columns(raw.table, manifest, data, wanted.by)
+    return data, raw, truth_of(raw.table, data.target_name, manifest.labels, data.rename_labels)
 
 
 def package_of(model: str, storage: str) -> Path:

@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from training.compress.compress import CompressResult
+from training.compress.job import CompressResult
 from training.config import Experiment
 from training.package.answers import output_specs, outputs_of
 from training.package.card import CardFacts, model_card
@@ -30,8 +30,7 @@ from training.package.manifest import (
     Manifest,
     Task,
 )
-from training.package.runtime import VariantRunner
-from training.package.transforms import FeatureEncoder, Transforms, inputs_from_table
+from training.package.transforms import Transforms, inputs_from_table
 from training.package.write import write_package
 from training.sketching import package_reference
 
@@ -47,7 +46,7 @@ def build_package(
     inputs: tuple[InputSpec, ...],
     transforms: Transforms,
     compressed: CompressResult,
-    held_out: pa.Table,
+    golden_rows: Mapping[str, np.ndarray],
     weights: Mapping[str, Tensor],
     metric: str,
     metric_mode: Literal["max", "min"],
@@ -66,7 +65,7 @@ def build_package(
         inputs: what a client sends.
         transforms: from that to the model's tensors.
         compressed: the variants and their files.
-        held_out: raw held-out rows; golden rows are picked from them, see `pick_golden_rows`.
+        golden_rows: raw held-out rows, see `pick_golden_rows`; `compressed` holds the answers to them.
         weights: the trained weights, kept for training further.
         metric: the score that decided, for example "test/accuracy".
         metric_mode: whether a higher or a lower score is better.
@@ -75,10 +74,9 @@ def build_package(
         threshold: of two classes, the probability of the last label from which it is the answer.
         train_rows: raw training rows, of which the reference for drift is made; without them there is none.
     """
-    rows = pick_golden_rows(held_out, inputs)
     golden = Golden(
-        inputs={spec.name: array_to_json(rows[spec.name], spec) for spec in inputs},
-        outputs=_golden_outputs(compressed, FeatureEncoder(transforms)(rows), task, labels, threshold),
+        inputs={spec.name: array_to_json(golden_rows[spec.name], spec) for spec in inputs},
+        outputs=golden_outputs(compressed, task, labels, threshold),
     )
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -94,6 +92,8 @@ def build_package(
         variants=compressed.variants,
         chosen=compressed.chosen,
         chosen_reason=compressed.reason,
+        comparisons=(compressed.comparison,),
+        not_made=dict(compressed.not_made),
         lineage=lineage,
         sha256={},
     )
@@ -101,15 +101,14 @@ def build_package(
         EXPERIMENT_FILE: yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).encode(),
         TRANSFORMS_FILE: transforms.model_dump_json(indent=2).encode(),
         GOLDEN_FILE: golden.model_dump_json().encode(),
-        CARD_FILE: model_card(manifest, _card_facts(experiment, golden, num_rows or {})).encode(),
+        CARD_FILE: model_card(manifest, card_facts(experiment, golden, num_rows or {})).encode(),
         WEIGHTS_FILE: _safetensors(weights),
         **compressed.files,
     }
     if train_rows is not None:
-        model = compressed.files[manifest.variant().file]
         reference = package_reference(
-            train_rows, held_out, experiment=experiment, task=task, labels=labels, inputs=inputs, transforms=transforms,
-            model=model, threshold=threshold,
+            train_rows, compressed.scores[compressed.chosen], experiment=experiment, task=task, labels=labels,
+            inputs=inputs, hashed=transforms.hashed, threshold=threshold,
         )  # fmt: skip
         files[REFERENCE_FILE] = reference.model_dump_json().encode()
     return write_package(folder, manifest, files)
@@ -138,23 +137,18 @@ def _is_missing(column: pa.ChunkedArray) -> np.ndarray:
     return is_missing_N
 
 
-def _golden_outputs(
-    compressed: CompressResult,
-    tensors: dict[str, np.ndarray],
-    task: Task,
-    labels: tuple[str, ...],
-    threshold: float | None,
+def golden_outputs(
+    compressed: CompressResult, task: Task, labels: tuple[str, ...], threshold: float | None
 ) -> dict[str, dict[str, list[Any]]]:
-    found: dict[str, dict[str, list[Any]]] = {}
-    for variant in compressed.variants:
-        scores = VariantRunner(compressed.files[variant.file], num_threads=1)(tensors)
-        found[variant.name] = {
-            name: values.tolist() for name, values in outputs_of(task, labels, scores, threshold).items()
-        }
-    return found
+    """What each form answers to the golden rows, by output."""
+    return {
+        name: {output: values.tolist() for output, values in outputs_of(task, labels, scores, threshold).items()}
+        for name, scores in compressed.golden.items()
+    }
 
 
-def _card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, int]) -> CardFacts:
+def card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, int]) -> CardFacts:
+    """What the model card says beyond the manifest."""
     settings = experiment.model.model_dump(mode="json")
     kind = settings.pop("kind", None) or settings.pop("target")
     members = f"mean of {experiment.ensemble.members} models: " if experiment.ensemble else ""

@@ -1,17 +1,16 @@
 """A run from table to package: prepare, search, fit, compress, package. It starts at the first unfinished stage."""
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from training.compress_config import CompressConfig
 from training.config import Experiment
 from training.config_file import apply_overrides
 from training.data.changes import files_changed
@@ -19,22 +18,19 @@ from training.data.fingerprint import differences
 from training.data.folds import read_folds
 from training.data.prepare import prepare
 from training.data.prepared import Facts, Prepared
-from training.data.served import as_served
 from training.errors import ConfigError, StorageError
 from training.event_text import counted
 from training.fit import FitResult, best_of_checkpoint, fit, require_workers
 from training.kept_training import KeptTraining, NewEpochs
 from training.metric_names import METRIC_MODES, default_metric, metrics_of
-from training.metrics import held_out_scores
-from training.models import ModelInputs, build_model
 from training.package.errors import UserError
 from training.package.machine import describe_machine
 from training.package.manifest import Lineage, Manifest
 from training.package.read import load_package
-from training.packing import build_package
+from training.packing import build_package, pick_golden_rows
 from training.progress import Progress
 from training.provenance import FILE as PROVENANCE_FILE
-from training.provenance import provenance_of, versions
+from training.provenance import Provenance, provenance_of, versions
 from training.run_folder import RunFolder
 from training.run_record import BY_HAND
 from training.search.extend import no_more_than_there_are
@@ -42,8 +38,10 @@ from training.search.result import SearchResult
 from training.search_config import SearchConfig
 from training.suitable import require_defined, require_suitable
 from training.task_settings import WORDS
-from training.threshold import threshold_of
 from training.tracking.tracker import tracking
+
+if TYPE_CHECKING:
+    from training.compress.job import CompressResult
 
 MAX_HELD_OUT_ROWS = 1000  # kept with the run, to be sent over HTTP
 SAME_SCORE = 1e-6  # what is nearer is no difference
@@ -256,20 +254,29 @@ def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manif
     if refit.get("threshold") is not None:  # no row is left to tune it on anew
         experiment = apply_overrides(experiment, {"train.imbalance.threshold": refit["threshold"]})
     prepared = work.all_rows if refit else _prepared_for(work, experiment)
-    work.progress.stage("compress", "export, quantize, measure on the held-out rows")
+    work.progress.stage("compress", "export, make smaller forms, measure them on the held-out rows")
     began = time.time()
-    manifest = _package(work, experiment, prepared, name, fitted.weights)
+    manifest, compressed = _package(work, experiment, prepared, name, fitted.weights)
     chosen = manifest.variant()
-    work.run.journal.append(
-        "compressed", variants=[variant.model_dump(mode="json") for variant in manifest.variants],
-        chosen=manifest.chosen,
-        reason=manifest.chosen_reason, metric=manifest.metric, seconds=time.time() - began,
-    )  # fmt: skip
+    record_compressed(work.run, manifest, compressed, experiment.compress, seconds=time.time() - began)
     work.run.journal.append(
         "packaged", path=str(work.run.package), score=chosen.metrics[manifest.metric], metric=manifest.metric,
         settings=settings, trial=name,
     )  # fmt: skip
     return manifest
+
+
+def record_compressed(
+    run: RunFolder, manifest: Manifest, compressed: "CompressResult", config: CompressConfig, *, seconds: float
+) -> None:  # fmt: skip
+    """What was made and measured, into the run's journal; the report shows it."""
+    run.journal.append(
+        "compressed", variants=[variant.model_dump(mode="json") for variant in manifest.variants],
+        chosen=manifest.chosen, reason=manifest.chosen_reason, metric=manifest.metric, mode=manifest.metric_mode,
+        seconds=seconds, comparison=compressed.comparison.model_dump(mode="json"),
+        not_made=dict(compressed.not_made), distilled=list(compressed.tried), max_drop=config.max_drop,
+        slice_drop=config.slice_drop,
+    )  # fmt: skip
 
 
 def _is_packaged(work: Work, name: str, settings: dict[str, Any]) -> bool:
@@ -316,39 +323,31 @@ def _compare(work: Work, found: SearchResult, fitted: FitResult) -> None:
 
 def _package(
     work: Work, experiment: Experiment, prepared: Prepared, trial: str, weights: dict[str, Tensor]
-) -> Manifest:
+) -> tuple[Manifest, "CompressResult"]:
     from training.compress.compress import compress as compress_model  # noqa: PLC0415  # loads ONNX Runtime
+    from training.compress.of_run import job_of  # noqa: PLC0415
 
     facts = prepared.facts
-    inputs = ModelInputs.of(facts.transforms, facts.num_outputs)
-    model = build_model(experiment.model, inputs, 0, work.code_path, experiment.ensemble)
-    model.load_state_dict(weights)
-    threshold = threshold_of(experiment.train.imbalance, model, facts, prepared.validation)
-    held_out, target = as_served(prepared)
-    with tempfile.TemporaryDirectory() as workdir:
-        compressed = compress_model(
-            model, task=facts.task, held_out=held_out, config=experiment.compress, workdir=Path(workdir),
-            score=lambda scores: held_out_scores(
-                facts.task, scores, target, labels=facts.labels, threshold=threshold,
-                quantile=experiment.train.loss.judged_quantile,
-            ),
-            metric=work.metric, mode=METRIC_MODES[work.metric],
-            target_mean=facts.target_mean, target_scale=facts.target_scale,
-        )  # fmt: skip
-        return build_package(
-            work.run.package, experiment=experiment, task=facts.task, labels=facts.labels, inputs=facts.inputs,
-            transforms=facts.transforms, compressed=compressed, held_out=prepared.test_rows, weights=weights,
-            train_rows=prepared.reference_rows,
-            metric=f"test/{work.metric}", metric_mode=METRIC_MODES[work.metric],
-            lineage=_lineage(work, prepared, trial), num_rows=_num_rows(prepared), threshold=threshold,
-        )  # fmt: skip
+    golden_rows = pick_golden_rows(prepared.test_rows, facts.inputs)
+    job = job_of(experiment, prepared, weights, metric=work.metric, golden_rows=golden_rows, code_path=work.code_path)
+    compressed = compress_model(job, work.progress)
+    manifest = build_package(
+        work.run.package, experiment=experiment, task=facts.task, labels=facts.labels, inputs=facts.inputs,
+        transforms=facts.transforms, compressed=compressed, golden_rows=golden_rows, weights=weights,
+        train_rows=prepared.reference_rows,
+        metric=f"test/{work.metric}", metric_mode=METRIC_MODES[work.metric],
+        lineage=_lineage(work, prepared, trial), num_rows=_num_rows(prepared), threshold=job.held_out.threshold,
+    )  # fmt: skip
+    return manifest, compressed
 
 
 def _lineage(work: Work, prepared: Prepared, trial: str) -> Lineage:
+    provenance = Provenance.model_validate_json((work.run.path / PROVENANCE_FILE).read_text())
     return Lineage(
         run=work.experiment.name, trial=None if trial == OWN else trial, data_fingerprint=prepared.facts.fingerprint,
         data_sources=tuple(asdict(source) for source in prepared.sources),
-        versions=versions(), machine=describe_machine(),
+        versions=versions(), machine=describe_machine(), code_digest=provenance.code.digest,
+        own_code_digest=provenance.own_code.digest, commit=provenance.code.commit,
     )  # fmt: skip
 
 

@@ -192,28 +192,6 @@ def tune(
     console.data(outcome if as_json else tune_text(outcome))
 
 
-def compress(
-    config: ConfigArgument,
-    overrides: Overrides = None,
-    address: Address = None,
-    storage: Storage = None,
-    accept_changed_data: AcceptChangedData = False,
-    as_json: Json = False,
-    talk: Talk = None,
-) -> None:
-    """Export, quantize, measure, choose; prints the package's path."""
-    experiment, console = experiment_of(config, overrides, storage), console_of(talk)
-    from cluster import work
-    from cluster.place import Place
-
-    outcome = work.compress(
-        experiment,
-        console,
-        Place(address, config.parent, console.is_verbose, accepts_changed_data=accept_changed_data),
-    )
-    console.data(outcome if as_json else str(outcome["package"]))
-
-
 def run(
     config: ConfigArgument,
     overrides: Overrides = None,

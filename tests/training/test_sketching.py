@@ -1,12 +1,10 @@
 """The reference as a package gets it: from raw rows and the variant that is served."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.packages import TABLE_INPUTS, TABLE_TRANSFORMS, write_table_package
+from tests.packages import TABLE_INPUTS, TABLE_TRANSFORMS
 from training.config import Experiment
 from training.data.reference_rows import MAX_ROWS, drawn, reference_rows
 from training.package.reference import CategorySketch, NumberSketch
@@ -27,13 +25,12 @@ def rows(seed: int, num_rows: int = NUM_ROWS) -> pa.Table:
     )
 
 
-def test_inputs_target_and_answers_are_sketched(tmp_path: Path) -> None:
-    write_table_package(tmp_path / "package")
+def test_inputs_target_and_answers_are_sketched() -> None:
     data = {"source": "x.csv", "target": "rich", "rename_labels": {"Yes": "yes"}, "pii": {"city": "hash"}}
+    answers = np.random.default_rng(1).dirichlet([1, 1], 50).astype(np.float32)
     found = package_reference(
-        rows(0), rows(1, 50), experiment=Experiment.model_validate({"name": "adult", "data": data}),
-        task="classification", labels=("no", "yes"), inputs=TABLE_INPUTS, transforms=TABLE_TRANSFORMS,
-        model=tmp_path / "package" / "variants" / "fp32.onnx", threshold=None,
+        rows(0), answers, experiment=Experiment.model_validate({"name": "adult", "data": data}),
+        task="classification", labels=("no", "yes"), inputs=TABLE_INPUTS, hashed=TABLE_TRANSFORMS.hashed,
     )  # fmt: skip
     assert found.num_rows == NUM_ROWS
     age, _, city = found.inputs

@@ -1,117 +1,211 @@
-"""Export, quantize, measure, choose: from the best model to its variants. Shape letters: N rows."""
+"""From the best model to its forms: make them, judge them, measure them side by side, choose one."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
-from torch import nn
 
-from training.compress.choose import choose
-from training.compress.forms.dynamic_int8 import quantize_int8, weights_quantized_fraction
-from training.compress.forms.export import export_onnx
-from training.compress.measure import measure_latency, predict
-from training.compress_config import CompressConfig
-from training.package.manifest import Task, Variant
-from training.package.runtime import VariantRunner
+from training.compress.gate.choose import Candidate, Decision, beats, choose, loss, value
+from training.compress.gate.quality import Judge
+from training.compress.job import CompressResult, Job
+from training.compress.making import BASELINE, Maker, content_of
+from training.compress.measure.price import usd_per_million
+from training.compress.recipe import FP32, Recipe
+from training.compress.site import site_of
+from training.compress.tasks import Measured, Measuring, measure
+from training.compress_config import LabelTarget
+from training.package.manifest import Comparison, Cost, Variant
+from training.progress import Progress
 
-Score = Callable[[np.ndarray], dict[str, float]]
-
-EXAMPLE_ROWS = 64  # compared with torch after the export
 FP32_TOLERANCE = 1e-4  # other CPUs sum in another order; 100 times what was seen between AVX2 and AVX-512
-INT8_TOLERANCE = 1e-3  # a rounding that falls the other way moves an answer by about one level of one layer
-MAX_INT8_TOLERANCE = 0.05
+ROUNDED_TOLERANCE = 1e-3  # a rounding that falls the other way moves an answer by about one level of one layer
+MAX_ROUNDED_TOLERANCE = 0.05
+NEAR = 1.5  # times the best value: what may be the best is measured again, with less beside it
+ROUNDED: tuple[Literal["int8", "int8_static"], ...] = ("int8", "int8_static")
 
 
-@dataclass(frozen=True)
-class CompressResult:
-    """The variants with what was measured, and the one to serve. Its files stay in `workdir`."""
-
-    variants: tuple[Variant, ...]
-    chosen: str
-    reason: str
-    workdir: Path
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """ONNX files by their path inside a package."""
-        return {variant.file: self.workdir / variant.file for variant in self.variants}
-
-
-def compress(
-    model: nn.Module,
-    *,
-    task: Task,
-    held_out: Mapping[str, np.ndarray],
-    score: Score,
-    metric: str,
-    mode: Literal["max", "min"],
-    config: CompressConfig,
-    workdir: Path,
-    target_mean: float = 0.0,
-    target_scale: float = 1.0,
-    part: str = "test",
-) -> CompressResult:
-    """Make the variants that `config` asks for, measure them on held-out rows and on this machine, and choose one.
-
-    Args:
-        model: on any device; left as it is.
-        task: what its output means.
-        held_out: tensors by name, in the order the model takes them.
-        score: scores by plain name ("accuracy") from the scores of all held-out rows, shaped as `VariantRunner` gives.
-        metric: plain name of the score that decides.
-        mode: whether a higher or a lower score is better.
-        config: what to try, and what it may cost.
-        workdir: the ONNX files go to `workdir/variants/`.
-        target_mean: a regression's model predicts (value - mean) / scale.
-        target_scale: likewise.
-        part: which part the held-out rows are; metrics are named `<part>/<name>`.
+def compress(job: Job, progress: Progress) -> CompressResult:
+    """Make the forms that the settings ask for, judge and measure them, and choose one.
 
     Raises:
-        ExportFailed: the model cannot be written as ONNX.
+        ExportFailed: the model as trained cannot be written as ONNX.
+        CapacityError: no node of the target's kind can do it.
     """
-    paths = {"fp32": workdir / "variants" / "fp32.onnx"}
-    paths["fp32"].parent.mkdir(parents=True, exist_ok=True)
-    example = {name: values[:EXAMPLE_ROWS] for name, values in held_out.items()}
-    export_onnx(model, example, task=task, target_mean=target_mean, target_scale=target_scale, path=paths["fp32"])
-    if "int8" in config.formats:
-        paths["int8"] = paths["fp32"].with_name("int8.onnx")
-        quantize_int8(paths["fp32"], paths["int8"])
-    unit = target_scale if task == "regression" else 1.0
-    variants = _measure(paths, held_out, score, part, unit)
-    decision = choose(variants, f"{part}/{metric}", mode, config.max_drop)
-    return CompressResult(decision.variants, decision.chosen, decision.reason, workdir)
+    return _Compression(job, progress).result()
 
 
-def _measure(
-    paths: Mapping[str, Path], held_out: Mapping[str, np.ndarray], score: Score, part: str, unit: float
-) -> list[Variant]:
-    runners = {name: VariantRunner(path, num_threads=1) for name, path in paths.items()}
-    latency = measure_latency(runners, held_out)
-    scores = {name: predict(runner, held_out) for name, runner in runners.items()}
-    return [
-        Variant(
-            name=name,
-            file=f"variants/{path.name}",
-            size_bytes=path.stat().st_size,
-            metrics={f"{part}/{key}": value for key, value in score(scores[name]).items()},
-            latency=latency[name],
-            weights_quantized_fraction=weights_quantized_fraction(path),
-            tolerance=_tolerance(scores[name], scores["fp32"], unit, exact=name == "fp32"),
-            offered=True,
+class _Compression:
+    """One execution: the forms there are, and what was found of them."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._job, self._config, self._progress = job, job.config, progress
+        self._site = site_of(job.config)
+        self._maker = Maker(job, progress, self._site)
+        self._forms = self._maker.forms
+        self._baseline = BASELINE
+        self._found: Measured | None = None
+        self._candidates: list[Candidate] = []
+
+    def result(self) -> CompressResult:
+        """All of it, in order."""
+        self._maker.make_all()
+        self._look_at(list(self._forms.variants))
+        decision = choose(self._candidates, self._config)
+        if new := self._rounding_aware(decision):
+            self._look_at(new)
+        near = self._compare_again()
+        return self._result(choose(self._candidates, self._config, near))
+
+    def _look_at(self, names: Sequence[str]) -> None:
+        """Score and measure forms; those that do not run are left out."""
+        variants = [self._forms.variants[name] for name in names]
+        self._progress.step(0, len(variants), f"measuring {', '.join(names)}")
+        found = self._measured(variants, with_scores=True)
+        for name, reason in found.failed.items():
+            self._forms.drop(name, f"it does not run here: {reason}")
+        self._found = found if self._found is None else _joined(self._found, found)
+        on_device = Recipe((), FP32, "torch", "cuda").name
+        self._baseline = on_device if on_device in self._found.scores else BASELINE
+        self._judge()
+
+    def _compare_again(self) -> frozenset[str] | None:
+        """Side by side once more, what may be the best: the less runs beside it, the clearer the difference.
+
+        Gives the names of these forms; None where the objective is not measured by time.
+        """
+        if self._config.objective == "size":
+            return None
+        right = [each for each in self._candidates[1:] if not loss(each, self._config)]
+        near = [each.variant for each in right if self._is_near(each, right)]
+        if near:
+            self._progress.step(0, len(near), f"measuring again {', '.join(variant.name for variant in near)}")
+            again = self._measured([self._candidates[0].variant, *near], with_scores=False)
+            assert self._found is not None
+            self._found = _joined(self._found, again)
+            self._judge()
+        return frozenset(variant.name for variant in near)
+
+    def _is_near(self, one: Candidate, others: Sequence[Candidate]) -> bool:
+        """Whether it may be the best, by the objective or, where that was disturbed, by its median."""
+        by_median = self._config.model_copy(update={"objective": "latency_p50"})
+        return any(
+            value(one, config) <= NEAR * min(value(other, config) for other in others)
+            for config in (self._config, by_median)
         )
-        for name, path in paths.items()
-    ]
+
+    def _measured(self, variants: Sequence[Variant], *, with_scores: bool) -> Measured:
+        job = self._job
+        wanted = Measuring(
+            job.held_out.tensors, job.golden, job.num_threads, self._config.measure_s, with_scores=with_scores,
+            with_memory=with_scores,
+        )  # fmt: skip
+        call = (content_of(self._forms.files, variants), tuple(variants), self._site.share(wanted))
+        (found,) = self._site.run(measure, [call], num_cpus=job.num_threads)
+        return found
+
+    def _judge(self) -> None:
+        """What is known of each form, the baseline first."""
+        found, config = self._found, self._config
+        assert found is not None
+        judge = Judge(
+            self._job.held_out, found.scores[self._baseline], self._job.metric, self._job.mode, config.slice_drop
+        )  # fmt: skip
+        known = {each.name: each.variant.quality for each in self._candidates}
+        others = [name for name in self._forms.variants if name != self._baseline]
+        self._candidates = []
+        for name in (self._baseline, *others):
+            quality = None
+            if name != self._baseline:
+                quality = known.get(name) or judge.quality(found.scores[name])
+            variant = self._forms.variants[name].model_copy(update={"quality": quality})
+            self._candidates.append(Candidate(variant, self._cost(found, name)))
+
+    def _cost(self, found: Measured, name: str) -> Cost:
+        price, latency = self._config.usd_per_hour, found.latency[name]
+        usd = None
+        if price is not None:
+            on_gpu = self._forms.variants[name].device == "cuda"
+            usd = usd_per_million(latency, found.machine, self._job.num_threads, price, on_gpu=on_gpu)
+        return Cost(latency=latency, memory_mb=found.memory_mb.get(name), usd_per_million=usd)
+
+    def _rounding_aware(self, decision: Decision) -> list[str]:
+        """Tune to rounding where an int8 form would be chosen but for what it loses; gives the new forms' names."""
+        if self._config.qat is None:
+            return []
+        if self._config.qat.when == "always":
+            return [name for form in ROUNDED if form in self._config.formats
+                    for name in self._maker.make_rounding_aware((), form)]  # fmt: skip
+        chosen = next(each for each in self._candidates if each.name == decision.chosen)
+        wanted = [
+            each
+            for each in self._candidates[1:]
+            if each.variant.steps[-1:] and each.variant.steps[-1] in ROUNDED and each.is_compressed
+            and loss(each, self._config) and beats(each, chosen, self._config)
+            and self._maker.can_round(each.variant.steps[:-1])
+        ]  # fmt: skip
+        if not wanted:
+            return []
+        best = min(wanted, key=lambda each: value(each, self._config)).variant
+        form = next(form for form in ROUNDED if form == best.steps[-1])
+        return self._maker.make_rounding_aware(best.steps[:-1], form)
+
+    def _result(self, decision: Decision) -> CompressResult:
+        found, kept = self._found, self._job.kept.names
+        assert found is not None
+        variants = tuple(
+            self._forms.variants[each.name] if each.name in kept else self._noted(each, decision, found)
+            for each in self._candidates
+        )
+        return CompressResult(
+            variants, decision.chosen, decision.reason, self._comparison(decision, found), self._forms.files,
+            found.scores, found.golden, self._forms.not_made, tuple(self._maker.students),
+        )  # fmt: skip
+
+    def _noted(self, candidate: Candidate, decision: Decision, found: Measured) -> Variant:
+        variant, held_out = candidate.variant, self._job.held_out
+        scores = held_out.scores_of(found.scores[variant.name])
+        return variant.model_copy(update={
+            "metrics": {f"{held_out.part}/{name}": score for name, score in scores.items()},
+            "latency": candidate.cost.latency,
+            "tolerance": self._tolerance(variant, found),
+            # The fp32 form for ONNX Runtime is what answers where no other can.
+            "offered": variant.name in decision.passed or variant.name == BASELINE,
+            "note": decision.notes[variant.name],
+            "machine": found.machine,
+        })  # fmt: skip
+
+    def _tolerance(self, variant: Variant, found: Measured) -> float:
+        """How far golden rows may be off on another machine, in the output's own unit.
+
+        A rounded form may be off by as much as rounding itself changed the held-out answers, within bounds.
+        """
+        task, scale = self._job.trained.task, self._job.trained.target_scale
+        unit = scale if task == "regression" else 1.0
+        scores = found.scores[variant.name]
+        exact = found.scores.get(Recipe(variant.steps[:-1]).name, found.scores[self._baseline])
+        resolution = 1e-6 * float(np.abs(exact).max())  # of float32; it counts where a target is far from 0
+        if variant.steps[-1:] in ((FP32,), ()):
+            return FP32_TOLERANCE * unit + resolution
+        measured = float(np.abs(scores - exact).max()) / unit
+        return unit * min(max(measured, ROUNDED_TOLERANCE), MAX_ROUNDED_TOLERANCE) + resolution
+
+    def _comparison(self, decision: Decision, found: Measured) -> Comparison:
+        config = self._config
+        target = config.target
+        words = ",".join(f"{k}={v}" for k, v in target.label.items()) if isinstance(target, LabelTarget) else target
+        return Comparison(
+            at=datetime.now(UTC).isoformat(timespec="seconds"), machine=found.machine, target=words,
+            objective=config.objective, batch_size=config.batch_size, num_threads=self._job.num_threads,
+            usd_per_hour=config.usd_per_hour, baseline=self._baseline,
+            costs={each.name: each.cost for each in self._candidates}, passed=decision.passed, front=decision.front,
+            notes=decision.notes, chosen=decision.chosen, reason=decision.reason,
+        )  # fmt: skip
 
 
-def _tolerance(scores: np.ndarray, exact_scores: np.ndarray, unit: float, *, exact: bool) -> float:
-    """How far golden rows may be off on another CPU, in the output's own unit.
-
-    A quantized variant may be off by as much as quantizing itself changed the held-out answers, within bounds.
-    """
-    resolution = 1e-6 * float(np.abs(exact_scores).max())  # of float32; it counts where a target is far from 0
-    if exact:
-        return FP32_TOLERANCE * unit + resolution
-    measured = float(np.abs(scores - exact_scores).max()) / unit
-    return unit * min(max(measured, INT8_TOLERANCE), MAX_INT8_TOLERANCE) + resolution
+def _joined(before: Measured, after: Measured) -> Measured:
+    """What was found last counts."""
+    return Measured(
+        after.machine, before.scores | after.scores, before.golden | after.golden, before.latency | after.latency,
+        before.memory_mb | after.memory_mb, before.failed | after.failed,
+    )  # fmt: skip

@@ -1,88 +1,129 @@
 """The whole room on real models: files, measurements, and a choice that follows from them."""
 
-import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from training.compress.compress import CompressResult, compress
-from training.compress.measure import measure_latency, predict
-from training.compress_config import CompressConfig
-from training.metrics import held_out_scores
-from training.models.mlp import Mlp
-from training.package.machine import describe_machine
-from training.package.manifest import Task
-from training.package.runtime import VariantRunner
-
-RNG = np.random.default_rng(0)
-NUMERIC = RNG.normal(size=(200, 16)).astype(np.float32)
+from tests.training.compress.made_up_jobs import experiment_of, job_on
+from training.compress.compress import compress
+from training.compress.errors import NotMade
+from training.compress.gate.choose import Candidate, beats
+from training.compress.job import CompressResult, Job, Kept
+from training.progress import Silent
 
 
-def compressed(
-    model: nn.Module, folder: Path, config: CompressConfig | None = None, task: Task = "classification"
-) -> CompressResult:
-    target = RNG.integers(0, 3, 200) if task == "classification" else RNG.normal(150, 20, 200).astype(np.float32)
-    return compress(
-        model,
-        task=task,
-        held_out={"numeric": NUMERIC},
-        score=lambda scores: held_out_scores(task, scores, target),
-        metric="accuracy" if task == "classification" else "rmse",
-        mode="max" if task == "classification" else "min",
-        config=config or CompressConfig(),
-        workdir=folder,
-        target_mean=150.0,
-        target_scale=20.0,
-    )
+def compressed(folder: Path, compress_settings: Mapping[str, Any] | None = None, **more: Any) -> CompressResult:
+    return compress(job_on(experiment_of(folder, dict(compress_settings or {}), **more)), Silent())
 
 
-def test_a_wide_mlp_is_measured_in_both_forms_and_the_choice_follows_the_numbers(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    result = compressed(Mlp(16, [], 3, [1024, 1024], 0.0, 4), tmp_path, CompressConfig(max_drop=0.05))
-    fp32, int8 = result.variants
-    assert (fp32.name, int8.name) == ("fp32", "int8")
-    assert int8.weights_quantized_fraction > 0.95
-    assert int8.size_bytes < fp32.size_bytes / 3
-    assert set(fp32.latency) == {"1", "32"}
-    assert all(0 < measured.p50_ms <= measured.p99_ms for measured in (*fp32.latency.values(), *int8.latency.values()))
-    assert "test/accuracy" in int8.metrics
-    assert fp32.tolerance < int8.tolerance <= 0.06
-    faster = int8.latency["1"].p50_ms <= 0.95 * fp32.latency["1"].p50_ms
-    assert (result.chosen == "int8") == (faster and int8.latency["32"].p50_ms <= 1.05 * fp32.latency["32"].p50_ms)
-    assert result.files["variants/int8.onnx"].stat().st_size == int8.size_bytes
+def candidates_of(result: CompressResult) -> list[Candidate]:
+    return [Candidate(variant, result.comparison.costs[variant.name]) for variant in result.variants]
 
 
-def test_a_small_model_stays_fp32_and_the_reason_is_given(tmp_path: Path) -> None:
-    result = compressed(Mlp(16, [], 3, [32], 0.0, 4), tmp_path)
+def test_every_form_is_made_scored_and_measured_and_the_choice_follows(tmp_path: Path) -> None:
+    experiment = experiment_of(tmp_path, {"usd_per_hour": 1.0, "max_drop": 0.5})
+    result = compress(job_on(experiment), Silent())
+    assert [variant.name for variant in result.variants] == ["fp32", "int8", "int8_static", "int4", "fp16"]
+    for variant in result.variants:
+        cost = result.comparison.costs[variant.name]
+        assert set(cost.latency) == {"1", "8", "32"}
+        assert all(0 < found.p50_ms <= found.p99_ms for found in cost.latency.values())
+        assert cost.usd_per_million is not None
+        assert cost.usd_per_million > 0
+        assert cost.memory_mb is not None
+        assert 0 < cost.memory_mb < 500
+        assert variant.size_bytes == len(result.files[variant.file])
+        assert "test/accuracy" in variant.metrics
+        assert variant.machine == result.comparison.machine
+        assert variant.note
+        assert len(result.scores[variant.name]) == len(result.scores["fp32"])
+    fp32, *others = candidates_of(result)
+    assert fp32.variant.quality is None
+    assert all(other.variant.weights_quantized_fraction > 0.9 for other in others)
+    passed = [other for other in others if other.name in result.comparison.passed]
+    winner = next(each for each in [fp32, *others] if each.name == result.chosen)
+    assert winner.name == "fp32" or beats(winner, fp32, experiment.compress)
+    assert {variant.name for variant in result.variants if variant.offered} == {fp32.name, *(p.name for p in passed)}
+
+
+def test_a_small_model_stays_fp32_and_says_what_could_not_be_made(tmp_path: Path) -> None:
+    result = compressed(tmp_path, {"forms": ["int8"]}, model={"kind": "mlp", "hidden": [16]})
     assert result.chosen == "fp32"
-    assert not result.variants[1].offered
-    assert result.reason == "int8 is not offered: no weight is stored in 8 bits, as no layer is large enough"
-
-
-def test_int8_can_be_left_out(tmp_path: Path) -> None:
-    result = compressed(Mlp(16, [], 3, [32], 0.0, 4), tmp_path, CompressConfig(forms=()))
-    assert [variant.name for variant in result.variants] == ["fp32"]
+    assert result.not_made == {"int8": "it has no matrix product with 16,384 constant weights or more"}
+    assert result.reason == "fp32 is the only form that was made"
 
 
 def test_a_regression_is_judged_and_tolerated_in_its_own_unit(tmp_path: Path) -> None:
-    result = compressed(Mlp(16, [], 1, [256, 256], 0.0, 4), tmp_path, task="regression")
-    fp32, int8 = result.variants
-    assert int8.weights_quantized_fraction > 0.9
-    assert 10 < fp32.metrics["test/rmse"] < 40
-    assert fp32.tolerance == pytest.approx(20 * 1e-4, rel=0.2)
-    assert int8.tolerance >= 20 * 1e-3
+    result = compressed(tmp_path, {"forms": ["int8", "fp16"]}, target="rent", other="income")
+    fp32, int8, fp16 = result.variants
+    scale = 250  # about the deviation of the rents
+    assert scale * 0.5e-4 < fp32.tolerance < scale * 2e-4
+    assert int8.tolerance >= scale * 0.5e-3
+    assert fp16.quality is not None
+    assert abs(fp16.quality.drop) < 0.01
+    assert fp16.quality.metric == "test/rmse"
 
 
-def test_variants_take_turns_and_every_batch_size_is_measured(tmp_path: Path) -> None:
-    result = compressed(Mlp(16, [], 3, [128, 128], 0.0, 4), tmp_path)
-    runners = {name: VariantRunner(path) for name, path in result.files.items()}
-    latency = measure_latency(runners, {"numeric": NUMERIC[:3]}, budget_s=0.01)  # fewer rows than the largest batch
-    assert {name: set(sizes) for name, sizes in latency.items()} == {name: {"1", "32"} for name in runners}
-    assert predict(runners["variants/fp32.onnx"], {"numeric": NUMERIC}).shape == (200, 3)
+def test_a_form_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(form: str, source: Path, target: Path, calibration: Any) -> None:
+        if form == "int8_static":
+            raise NotMade("tokens holds NaN in row 3")
+        real(form, source, target, calibration)
+
+    from training.compress import tasks
+
+    real = tasks.make_onnx_form
+    monkeypatch.setattr(tasks, "make_onnx_form", fails)
+    result = compressed(tmp_path, {"forms": ["int8", "int8_static"]})
+    assert [variant.name for variant in result.variants] == ["fp32", "int8"]
+    assert result.not_made == {"int8_static": "tokens holds NaN in row 3"}
 
 
-def test_the_machine_is_described_in_one_line() -> None:
-    assert re.fullmatch(r".+, \d+ cores?(, [\w ]+)?", describe_machine())
+def test_a_form_that_does_not_run_here_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    job = job_on(experiment_of(tmp_path, {"forms": ["fp16"]}))
+    result = compress(replace(job, kept=_with_broken_form(job)), Silent())
+    assert "broken" not in {variant.name for variant in result.variants}
+    assert "is not a model that onnxruntime can load" in result.not_made["broken"]
+
+
+def _with_broken_form(job: Job) -> Kept:
+    whole = compress(job, Silent())
+    fp32 = whole.variants[0]
+    broken = fp32.model_copy(update={"name": "broken", "file": "variants/broken.onnx"})
+    return Kept((fp32, broken), {fp32.file: whole.files[fp32.file], broken.file: b"no model"})
+
+
+def test_a_form_that_saturates_is_refused_by_what_it_loses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong int8 on purpose: scales a hundred times too small, so that every activation is cut off."""
+    from training.compress.forms import static_int8 as room
+    from training.compress.forms.make import FORMS
+
+    def saturating(source: Path, target: Path, calibration: Mapping[str, np.ndarray]) -> None:
+        cut = {name: values / 100 if values.dtype == np.float32 else values for name, values in calibration.items()}
+        room.static_int8(source, target, cut)
+
+    monkeypatch.setitem(FORMS, "int8_static", saturating)
+    experiment = experiment_of(
+        tmp_path, {"forms": ["int8_static"], "qat": None}, target="rent", other="income",
+        train={"epochs": 6, "global_batch_size": 16, "peak_lr": 1e-2},
+    )  # fmt: skip
+    result = compress(job_on(experiment, learns=True), Silent())
+    assert result.chosen == "fp32"
+    assert result.comparison.passed == ("fp32",)
+    assert "int8_static is not offered: it loses more than the 0.005 allowed" in result.reason
+
+
+def test_forms_that_were_there_are_measured_again_and_stay(tmp_path: Path) -> None:
+    job = job_on(experiment_of(tmp_path, {"forms": ["fp16"]}))
+    before = compress(job, Silent())
+    again = replace(job, kept=Kept(before.variants, before.files), config=job.config.model_copy(
+        update={"forms": ("int8", "fp16")}))  # fmt: skip
+    after = compress(again, Silent())
+    assert [variant.name for variant in after.variants] == ["fp32", "fp16", "int8"]
+    assert after.variants[:2] == before.variants
+    assert all(after.files[path] == content for path, content in before.files.items())
+    assert set(after.comparison.costs) == {"fp32", "fp16", "int8"}

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from training.compress.errors import NotMade
 from training.config import Experiment
-from training.data.prepared import Prepared
+from training.data.prepared import Part, Prepared
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,18 @@ class Around:
     metric: str  # plain name of the score that decides, judged on the validation rows
     code_path: str = ""
     device: str = "cpu"  # that trains: cpu or cuda
+
+    def some_rows(self, num_rows: int) -> tuple[Tensor, ...]:
+        """So many real rows as the model takes them, spread over the training rows; of a stream, the validation rows.
+
+        Where there are fewer, some come twice. Raises NotMade where there is none.
+        """
+        train = self.prepared.train
+        part = train if isinstance(train, Part) else self.prepared.validation
+        if not len(part):
+            raise NotMade("there is no row to try the model on")
+        index = np.linspace(0, len(part) - 1, num_rows).astype(np.int64)
+        return tuple(torch.from_numpy(values[index]) for values in part.tensors.values())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""compress: a run's model, or what is packaged already, in smaller and faster forms."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.commands.options import (
+    DEFAULT_STORAGE,
+    AcceptChangedData,
+    Address,
+    Json,
+    Overrides,
+    Storage,
+    Talk,
+    console_of,
+    experiment_of,
+)
+from cluster.console import Console
+from training.config_file import YAML_ENDINGS
+from training.errors import ConfigError
+
+
+def compress(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG|RUN|PACKAGE",
+            help="An experiment's YAML file; or a run, a package's folder, or a release, to which forms are added.",
+            show_default=False,
+        ),
+    ],
+    overrides: Overrides = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Of a package: a table with the target to judge by, where its own data is not at hand."),
+    ] = None,
+    data_target: Annotated[
+        str | None, typer.Option("--target", help="With --data: the target's name, where the table has another.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Of a package: write another one here and leave it as it is.")
+    ] = None,
+    address: Address = None,
+    storage: Storage = None,
+    accept_changed_data: AcceptChangedData = False,
+    as_json: Json = False,
+    talk: Talk = None,
+) -> None:
+    """Make smaller forms, measure them, choose; prints the package's path.
+
+    Of an experiment: searches and trains first, where that is not done. Of a run or a package: adds forms, and leaves
+    those that are there as they are; --set then takes keys of compress, as in --set max_drop=0.01.
+    """
+    console = console_of(talk)
+    if Path(target).suffix not in YAML_ENDINGS:
+        _package(target, overrides or [], data, data_target, output, address, storage, console, as_json)
+        return
+    if data is not None or output is not None or data_target is not None:
+        raise ConfigError("--data, --target and --output are for a package; an experiment says its own data")
+    experiment = experiment_of(Path(target), overrides, storage)
+    from cluster import work
+    from cluster.place import Place
+
+    folder = Path(target).parent
+    place = Place(address, folder, console.is_verbose, accepts_changed_data=accept_changed_data)
+    outcome = work.compress(experiment, console, place)
+    console.data(outcome if as_json else str(outcome["package"]))
+
+
+def _package(
+    model: str, settings: list[str], data: str | None, data_target: str | None, output: Path | None,
+    address: str | None, storage: str | None, console: Console, as_json: bool,
+) -> None:  # fmt: skip
+    from cluster.compress_package import Wanted, compress_package
+    from cluster.place import Place
+    from cluster.summary_text import package_text
+    from training.package.read import read_manifest
+
+    wanted = Wanted(model, settings, data, data_target, output, storage or DEFAULT_STORAGE)
+    outcome = compress_package(wanted, console, Place(address, Path(), console.is_verbose))
+    console.close()
+    if as_json:
+        console.data(outcome)
+        return
+    console.talk(package_text(read_manifest(Path(outcome["package"]))))
+    console.data(outcome["package"])

@@ -1,0 +1,1 @@
+"""What a form costs where it will be served: time, memory, money."""
