@@ -7,7 +7,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -47,11 +47,15 @@ MAX_ROLLBACKS = 3
 
 
 class Trainer:
-    """Model, optimizer and place in the data of one training; `checkpoint` and `load` carry all of it."""
+    """Model, optimizer and place in the data of one training; `checkpoint` and `load` carry all of it.
+
+    `wrap_loss` is given the loss of the training, and gives what stands in its place: a teacher's, for example.
+    """
 
     def __init__(
         self, config: TrainConfig, model: nn.Module, facts: Facts, train: Part | StreamPart, validation: Part,
         session: Session, metric: str, feeder: Feeder | None = None, code_path: str = "",
+        wrap_loss: Callable[[Loss], Loss] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.facts, self.session, self.metric = config, facts, session, metric
         self.mode = METRIC_MODES[metric]
@@ -70,6 +74,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(self._loader.num_samples / config.global_batch_size)
         schedule = Schedule(config, self.steps_per_epoch * config.epochs, self.mode)
         loss = _loss(config, facts, model, train, session.device, drawn_equally=bool(balanced_by), code_path=code_path)
+        loss = wrap_loss(loss) if wrap_loss else loss
         self._make_step = StepMaker(config, self.model, self._wrapped, loss, augment, schedule, session, code_path)
         self._validation = Rows.of(validation, session.device)
         self._scores = Scores(facts.task, len(facts.labels), session.device, quantile=config.loss.judged_quantile)
