@@ -117,7 +117,10 @@ class Maker:
         for steps, recipe in recipes:
             if recipe.form == FP32 and recipe.runtime == "onnxruntime":
                 self.forms.files[recipe.file] = self._models[steps].onnx
-        todo = {recipe.file: (steps, recipe) for steps, recipe in recipes if recipe.file not in self.forms.files}
+        todo: dict[str, tuple[tuple[str, ...], Recipe]] = {}
+        for steps, recipe in recipes:
+            if recipe.file not in self.forms.files:
+                todo.setdefault(recipe.file, (steps, recipe))
         models = {steps: self._site.share(self._models[steps]) for steps, _ in todo.values()}
         calls = [(self._trained, models[steps], recipe, self._calibration) for steps, recipe in todo.values()]
         if calls:
@@ -151,7 +154,7 @@ def name_of(wanted: Learn, job: Job) -> str:
     """What a model that is to be trained is called, before it is there."""
     prune = job.config.prune
     pruned = f"{prune.kind}-{100 * wanted.sparsity:.0f}" if prune and wanted.sparsity is not None else ""
-    other = "qat" if wanted.rounds else "distilled" if wanted.distils else ""
+    other = "qat" if wanted.rounds else ("taught" if pruned else "distilled") if wanted.distils else ""
     return "+".join(part for part in (pruned, other) if part)
 
 

@@ -25,6 +25,8 @@ from training.package.manifest import WEIGHTS_FILE, Manifest
 from training.package.read import Package
 from training.package.transforms import FeatureEncoder, encoder_inputs
 
+OTHER_PART = "other"  # rows that a person brought: scores on them must not stand as the package's own held-out ones
+
 
 @dataclass(frozen=True)
 class JudgingRows:
@@ -34,6 +36,7 @@ class JudgingRows:
     target: np.ndarray  # (M, ...), as `held_out_scores` takes it
     calibration: pa.Table  # raw training rows, or others that do not judge
     prepared: Prepared | None = None  # the package's own data; without it nothing can be trained
+    part: str = "test"  # that scores are named by
 
 
 def own_rows(prepared: Prepared) -> JudgingRows:
@@ -48,7 +51,9 @@ def other_rows(table: pa.Table, target_M: np.ndarray, config: CompressConfig) ->
     num_calibrating = min(config.calibration_rows, num_rows // 5)
     order = np.random.default_rng(0).permutation(num_rows)
     calibrating, judging = np.sort(order[:num_calibrating]), np.sort(order[num_calibrating:])
-    return JudgingRows(table.take(pa.array(judging)), target_M[judging], table.take(pa.array(calibrating)))
+    return JudgingRows(
+        table.take(pa.array(judging)), target_M[judging], table.take(pa.array(calibrating)), part=OTHER_PART
+    )  # fmt: skip
 
 
 def job_of_package(
@@ -73,7 +78,7 @@ def job_of_package(
     quantile = experiment.train.loss.judged_quantile if experiment else None
     held_out = HeldOut(
         manifest.task, manifest.labels, tensors, rows.target, manifest.threshold, quantile,
-        slicing_columns(rows.held_out, manifest.inputs, package.transforms, config),
+        slicing_columns(rows.held_out, manifest.inputs, package.transforms, config), rows.part,
     )  # fmt: skip
     metric = judged_by(
         config,

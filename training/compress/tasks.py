@@ -15,7 +15,6 @@ import torch
 from ray import cloudpickle
 from torch import Tensor, nn
 
-from training.compress.errors import ExportFailed, NotMade
 from training.compress.forms.export import ScoringModel, export_onnx
 from training.compress.forms.make import make_onnx_form
 from training.compress.forms.torch_forms import make_torch_form
@@ -28,7 +27,6 @@ from training.compress.measure.resident import resident_mb
 from training.compress.recipe import Learn, Recipe
 from training.config import Experiment
 from training.data.prepared import Prepared
-from training.errors import TrainingFailed
 from training.models import ModelInputs, build_model
 from training.package.errors import UserError
 from training.package.machine import Machine, this_machine
@@ -141,8 +139,10 @@ def learn(trained: Trained, wanted: Learn, start: Made | None, device: Literal["
         base = Base(start.module(trained.code_path), start.steps, start.num_weights, start.validation_score)
     try:
         return _learned(trained, wanted, base, teacher, around)
-    except (NotMade, ExportFailed, TrainingFailed) as error:
+    except UserError as error:
         return Left(error.message)
+    except Exception as error:  # a model of somebody's own may raise anything; the other forms go on without this one
+        return Left(_first_line(error))
 
 
 def _learned(trained: Trained, wanted: Learn, base: Base, teacher: nn.Module, around: Around) -> Made:

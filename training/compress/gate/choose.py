@@ -109,7 +109,8 @@ def sacrificed(quality: Quality) -> SliceDrop | None:
 def reluctance(baseline: Candidate, other: Candidate, config: CompressConfig) -> str:
     """Why a form that is offered is not chosen over the baseline; empty where it may be."""
     if not beats(other, baseline, config):
-        return f"not better by more than noise: {_values(baseline, other, config)}"
+        is_better = value(other, config) < value(baseline, config)
+        return f"{'not better by more than noise' if is_better else 'no better'}: {_values(baseline, other, config)}"
     if config.objective == "size":
         return ""
     if _ratio(baseline, other, MANY_ROWS) > 1 + NOISE_FRACTION:

@@ -106,7 +106,9 @@ def test_a_form_that_is_smaller_and_no_faster_is_offered_and_not_chosen_for_spee
     decision = choose([FP32, candidate("fp16", 0.0, (0.3, 0.9), size=500)], CompressConfig())
     assert decision.passed == ("fp32", "fp16")
     assert decision.chosen == "fp32"
-    assert "not better by more than noise" in decision.reason
+    assert "fp16 is no better: one row in 0.6 ms" in decision.reason
+    decision = choose([FP32, candidate("fp16", 0.0, (0.295, 0.9), size=500)], CompressConfig())
+    assert "fp16 is not better by more than noise" in decision.reason
 
 
 def test_the_reason_for_the_baseline_counts_what_failed() -> None:
