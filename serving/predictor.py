@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,17 +14,22 @@ import pyarrow as pa
 from serving.errors import BadInput, NoKey
 from serving.protocol.inputs import check_names, inputs_from_records
 from serving.protocol.tensors import to_float32
-from training.package.answers import numbers_name, outputs_of, plain, records_of
-from training.package.decision import margins
+from serving.tensor_checks import checked
+from training.package.answers import outputs_of, plain, records_of
 from training.package.errors import NoPiiKey, PackageError, UnreadableValue
+from training.package.machine import this_machine
 from training.package.manifest import InputSpec, Variant
+from training.package.pick import pick_variant
 from training.package.pii import KEY_VARIABLE, Pseudonymiser
 from training.package.read import Package, load_package
-from training.package.runtime import VariantRunner
+from training.package.replay import check_golden
+from training.package.runtime import open_runner, why_not_here
+from training.package.tensor_specs import TensorSpec, tensor_specs_of
 from training.package.transforms import FeatureEncoder, inputs_from_table
 
 KEY_FILE_VARIABLE = f"{KEY_VARIABLE}_FILE"
 TEXTS_PER_CALL = 16  # scored by a language model
+Arrays = Mapping[str, np.ndarray]
 ROWS_PER_CALL = 4096  # a larger batch is cut, so that memory does not grow with what a client sends
 
 
@@ -43,24 +48,29 @@ class CallTime:
 class Predictor:
     """One variant of a package, ready to answer. Shape letters: N rows, K classes."""
 
-    def __init__(self, package: Package, variant: Variant, num_threads: int = 1) -> None:
+    def __init__(self, package: Package, variant: Variant, num_threads: int = 1, reason: str = "") -> None:
         self.package, self.variant = package, variant
-        self.manifest = package.manifest
+        self.manifest, self.reason = package.manifest, reason
         self._encode = FeatureEncoder(package.transforms, _pseudonymiser(package))
-        self._run = VariantRunner(package.folder / variant.file, num_threads)
+        self._run = open_runner(package.folder, variant, num_threads)
         # What a language model gives for a text before it is summed up is far larger than the text.
         self._rows_per_call = TEXTS_PER_CALL if self.manifest.task == "language_modelling" else ROWS_PER_CALL
 
     @classmethod
     def load(cls, folder: Path, variant: str | None = None, num_threads: int = 1) -> Self:
-        """Load a verified package. Raises PackageError, also for a variant that it does not have."""
-        package = load_package(folder)
-        try:
-            chosen = package.manifest.variant(variant)
-        except KeyError:
-            known = ", ".join(known.name for known in package.manifest.variants)
-            raise PackageError(f"{folder} has no variant {variant!r}; it has {known}") from None
-        return cls(package, chosen, num_threads)
+        """Load a verified package, with the variant for this machine; `reason` says why it is that one.
+
+        Args:
+            folder: the package.
+            variant: its name; None leaves it to what was measured, see `training.package.pick`.
+            num_threads: threads of one call.
+
+        Raises:
+            PackageError: it does not verify, or has no such variant, or none that can run here.
+        """
+        package, machine = load_package(folder), this_machine()
+        picked = pick_variant(package.manifest, machine, lambda known: why_not_here(known, machine), variant)
+        return cls(package, picked.variant, num_threads, picked.reason)
 
     def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, see `training.package.answers.outputs_of`: texts (N,) str, numbers float32.
@@ -72,10 +82,30 @@ class Predictor:
         Raises:
             NoKey: see `pseudonymise`.
         """
-        inputs = self.pseudonymise(inputs)
-        num_rows, size = len(next(iter(inputs.values()))), self._rows_per_call
+        return self._answer(self.pseudonymise(inputs), self._encode)
+
+    def predict_tensors(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The same for what the model itself takes: transforms are skipped, so they must have been applied.
+
+        Args:
+            tensors: by the names of `tensor_specs`, float32 or int64; those that are laid out in order are not copied.
+
+        Raises:
+            BadInput: a tensor is missing, too much, of another type or shape, or holds what no transform gives.
+        """
+        return self._answer(checked(tensors, self.tensor_specs), lambda part: part)
+
+    @property
+    def tensor_specs(self) -> dict[str, TensorSpec]:
+        """What the model itself takes."""
+        return tensor_specs_of(self.package.transforms)
+
+    def _answer(
+        self, values: Mapping[str, np.ndarray], tensors_of: Callable[[Arrays], Arrays]
+    ) -> dict[str, np.ndarray]:
+        num_rows, size = len(next(iter(values.values()))), self._rows_per_call
         scores = [
-            self._run(self._encode({name: values[start : start + size] for name, values in inputs.items()}))
+            self._run(tensors_of({name: column[start : start + size] for name, column in values.items()}))
             for start in range(0, num_rows, size)
         ]
         joined = scores[0] if len(scores) == 1 else np.concatenate(scores)
@@ -131,42 +161,9 @@ class Predictor:
 
     def self_test(self) -> None:
         """Replay the golden rows on this machine. Raises PackageError when an answer leaves its tolerance."""
-        expected = self.package.golden.outputs.get(self.variant.name)
-        if self.package.golden.num_rows == 0 or expected is None:
-            raise PackageError(f"{self.package.folder} has no golden rows for variant {self.variant.name}")
-        answered = self.predict(self.package.golden.arrays(self.manifest.inputs))
-        name = numbers_name(self.manifest.task)
-        golden = np.array(expected[name], dtype=np.float32)
-        if golden.shape != answered[name].shape:
-            raise PackageError(
-                f"{self.package.folder}: golden {name} has shape {golden.shape}, got {answered[name].shape}"
-            )
-        difference = float(np.abs(golden - answered[name]).max())
-        if not difference <= self.variant.tolerance:  # also true when the difference is NaN
-            raise PackageError(
-                f"{self.package.folder}: variant {self.variant.name} answers its golden rows otherwise here: "
-                f"{name} differ by {difference:.3g}, allowed {self.variant.tolerance:.3g}",
-                "compress again on this kind of machine, or serve another variant",
-            )
-        if self.manifest.task == "classification":
-            self._check_labels(answered["label"], expected["label"], golden)
-        if self.manifest.task == "multilabel":
-            self._check_label_lists(expected["labels"], golden)
-
-    def _check_label_lists(self, expected_N: list[str], golden_NK: np.ndarray) -> None:
-        """Of the golden probabilities themselves: answered ones may lie on the other side of the threshold."""
-        said = outputs_of("multilabel", self.manifest.labels, golden_NK, self.manifest.threshold)["labels"]
-        for row, (here, there) in enumerate(zip(said, expected_N, strict=True)):
-            if here != there:
-                raise PackageError(f"{self.package.folder}: golden row {row} has the labels {there}, by its own {here}")
-
-    def _check_labels(self, answered_N: np.ndarray, expected_N: list[str], golden_NK: np.ndarray) -> None:
-        is_clear_N = margins(golden_NK, self.manifest.threshold) > self.variant.tolerance  # others may tip either way
-        for row in np.flatnonzero(is_clear_N):
-            if answered_N[row] != expected_N[row]:
-                raise PackageError(
-                    f"{self.package.folder}: golden row {row} is {expected_N[row]!r}, answered {answered_N[row]!r}"
-                )
+        inputs = self.package.golden.arrays(self.manifest.inputs) if self.package.golden.num_rows else {}
+        answered = self.predict(inputs) if inputs else {}
+        check_golden(self.package, self.variant, answered)
 
 
 def inputs_of_table(table: pa.Table, specs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:
@@ -176,14 +173,15 @@ def inputs_of_table(table: pa.Table, specs: tuple[InputSpec, ...]) -> dict[str, 
     if table.num_rows == 0:
         raise BadInput("the table has no rows")
     try:
-        inputs = inputs_from_table(table, specs)
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes an infinity, which is refused below
+            inputs = inputs_from_table(table, specs)
     except pa.ArrowInvalid as error:
         raise BadInput(f"a numeric column holds something else: {error}") from error
     except UnreadableValue as error:
         raise BadInput(error.message) from error
     for spec in specs:
-        if spec.kind in ("numeric", "image"):
-            to_float32(f"column {spec.name!r}", inputs[spec.name].ravel())
+        if spec.kind in ("numeric", "image") and np.isinf(inputs[spec.name]).any():
+            to_float32(f"column {spec.name!r}", inputs[spec.name].ravel())  # refuses it; a copy, so only where needed
         if spec.kind == "image" and np.isnan(inputs[spec.name]).any():
             raise BadInput(f"{spec.name!r}: an image has no missing pixels")
     return inputs

@@ -17,10 +17,10 @@ from typing import Any
 from pydantic import Field
 
 from serving.errors import RegistryError
-from training.package.errors import PackageError
+from training.package.errors import PackageNotWritten
 from training.package.read import load_package
 from training.package.shapes import StoredModel
-from training.package.write import write_package
+from training.package.write import copy_package
 
 CHAMPION = "champion"
 
@@ -61,25 +61,20 @@ class Registry:
         """Copy a verified package in and give it the next version of the name.
 
         Raises:
-            PackageError: the package is not whole and unaltered.
+            PackageError: the package is not whole and unaltered, or not signed as it must be here.
             RegistryError: the name cannot be used, or the registry cannot be written.
         """
         if not _NAME.fullmatch(name):
             raise RegistryError(
                 f"{name!r} cannot be a name", "lower-case letters, digits, '.', '_' and '-', 63 at most"
             )
-        package = load_package(package_folder)
+        load_package(package_folder)
         package_id = secrets.token_hex(8)
         try:
-            copy = self.root / name / "packages" / package_id
-            written = write_package(
-                copy, package.manifest, {path: package_folder / path for path in package.manifest.sha256}
-            )
-        except OSError as error:
-            raise RegistryError(f"the registry {self.root} cannot be written: {error.strerror}") from error
-        if written.sha256 != package.manifest.sha256:
-            raise PackageError(f"{package_folder} changed while it was copied", "register it again")
-        manifest = package.manifest
+            # Byte by byte: of a manifest that is written anew the signature would not hold.
+            manifest = copy_package(package_folder, self.root / name / "packages" / package_id)
+        except PackageNotWritten as error:
+            raise RegistryError(f"the registry {self.root} cannot be written: {error.message}", error.hint) from error
         details = {
             "package": package_id,
             "run": run,

@@ -1,5 +1,6 @@
 """The Ray Serve side of one model. It reads requests, joins them into batches and checks health; no maths here."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from serving.predictor import Predictor
 from serving.protocol.model import ModelHandler, ModelInfo
 from training.package.serve_config import ServeConfig
 
+log = logging.getLogger("ray.serve")  # what goes there stands in the replica's own file
+
 
 class ModelReplica:
     """One replica of one release. Refuses to start on an altered package or on answers that differ from its own."""
 
-    def __init__(self, package: str, name: str, version: str, settings: dict[str, Any]) -> None:
-        self._predictor = Predictor.load(Path(package))
+    def __init__(self, package: str, name: str, version: str, settings: dict[str, Any], num_threads: int = 1) -> None:
+        self._predictor = Predictor.load(Path(package), num_threads=num_threads)
+        log.info("%s@%s: %s", name, version, self._predictor.reason)
         self._predictor.self_test()
         call_time = self._predictor.warm_up()
         self._settings = BatchSettings.model_validate(settings)
@@ -87,4 +91,5 @@ def model_app(package: Path, name: str, version: str, config: ServeConfig) -> se
         # HAProxy counts requests and times them; a line in a file for each would cost a tenth of the throughput.
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    return deployment(ModelReplica).bind(str(package.resolve()), name, version, settings)
+    num_threads = max(1, int(config.cpus_per_replica))
+    return deployment(ModelReplica).bind(str(package.resolve()), name, version, settings, num_threads)

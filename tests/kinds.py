@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from training.compress.compress import CompressResult
+from training.compress.job import CompressResult
 from training.config import Experiment
 from training.data.config import DataConfig
 from training.data.table import infer_schema
 from training.features import fit_transforms
-from training.package.manifest import Latency, Lineage, Manifest, Variant
+from training.package.machine import this_machine
+from training.package.manifest import Comparison, Cost, Latency, Lineage, Manifest, Variant
 from training.package.transforms import FeatureEncoder, encoder_inputs
-from training.packing import build_package
+from training.packing import build_package, pick_golden_rows
 
 NUM_ROWS = 60
 IMAGE_SHAPE = (3, 6, 5)
@@ -86,15 +88,28 @@ def write_package_of_kinds(folder: Path, rows: pa.Table, data: DataConfig, hash_
         name="fp32", file="variants/fp32.onnx", size_bytes=1, metrics={"test/accuracy": 0.5},
         latency={"1": Latency(p50_ms=0.1, p99_ms=0.2)}, weights_quantized_fraction=0.0, tolerance=1e-5, offered=True,
     )  # fmt: skip
-    workdir = folder.parent / "work"
-    (workdir / "variants").mkdir(parents=True, exist_ok=True)
-    onnx.save(_linear(tensors), workdir / variant.file)
+    model = _linear(tensors)
+    golden_rows = pick_golden_rows(rows, inputs)
+    content = {variant.file: model.SerializeToString()}
+    runner = ort.InferenceSession(content[variant.file])
+    golden = runner.run(None, FeatureEncoder(transforms)(golden_rows))[0]
+    compressed = CompressResult(
+        (variant,), "fp32", "the only one", _comparison(variant), content, {"fp32": golden}, {"fp32": golden}
+    )
     return build_package(
         folder,
         experiment=Experiment.model_validate({"name": "kinds", "data": data.model_dump(exclude_unset=True)}),
         task="classification", labels=schema.labels, inputs=inputs, transforms=transforms,
-        compressed=CompressResult((variant,), "fp32", "the only one", workdir), held_out=rows, weights={},
+        compressed=compressed, golden_rows=golden_rows, weights={},
         metric="test/accuracy", metric_mode="max", lineage=Lineage(run="kinds", data_fingerprint="abc"),
+    )  # fmt: skip
+
+
+def _comparison(variant: Variant) -> Comparison:
+    return Comparison(
+        at="2026-01-01T00:00:00+00:00", machine=this_machine(), target="cpu", objective="latency_p99", batch_size=1,
+        num_threads=1, baseline="fp32", costs={variant.name: Cost(latency=variant.latency)}, chosen="fp32",
+        reason="the only one",
     )  # fmt: skip
 
 

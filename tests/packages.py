@@ -74,11 +74,17 @@ def write_table_package(
     return _write(folder, Recipe(name, ("no", "yes"), TABLE_INPUTS, TABLE_TRANSFORMS, TABLE_ROWS, graphs), extra)
 
 
+def write_quantized_package(folder: Path, *, name: str = "adult") -> Manifest:
+    """The same columns to two classes, as fp32 (chosen) and as an int8 that rounds weights and activations."""
+    graphs = {"fp32": _table_graph(0.25), "int8": quantized_table_graph()}
+    return _write(folder, Recipe(name, ("no", "yes"), TABLE_INPUTS, TABLE_TRANSFORMS, TABLE_ROWS, graphs))
+
+
 def write_image_package(folder: Path, *, name: str = "digits") -> Manifest:
     """A 1x4x4 image to three classes."""
     spec = InputSpec(
         name="image", kind="image", datatype="FP32", shape=IMAGE_SHAPE, minimum=0.0, maximum=16.0,
-        columns=tuple(f"pixel_{i}" for i in range(16)),
+        columns=tuple(f"pixel_{i}" for i in range(16)), nullable=False,
     )  # fmt: skip
     transforms = Transforms(image=ImageTransform(name="image", shape=IMAGE_SHAPE, mean=5.0, scale=6.0))
     rows = {"image": np.random.default_rng(0).integers(0, 17, (3, *IMAGE_SHAPE)).astype(np.float32).tolist()}
@@ -95,6 +101,7 @@ def write_regression_package(folder: Path, *, name: str = "diabetes") -> Manifes
 def _write(folder: Path, recipe: Recipe, extra: Mapping[str, bytes] | None = None) -> Manifest:
     folder.parent.mkdir(parents=True, exist_ok=True)
     golden = Golden(
+        labels=recipe.labels,
         inputs=recipe.rows,
         outputs={variant: _answers(recipe, graph, folder.parent) for variant, graph in recipe.graphs.items()},
     )
@@ -167,6 +174,28 @@ def _table_graph(bias: float) -> onnx.ModelProto:
     weights = {"w": [[0.9, -0.7], [0.4, -0.2]], "v": [[0.3, -0.1]], "b": [bias, -bias]}
     inputs = {"numeric": (TensorProto.FLOAT, [2]), "categorical": (TensorProto.INT64, [1])}
     return _model(nodes, inputs, weights, [2])
+
+
+def quantized_table_graph(cut: float = 1.0) -> onnx.ModelProto:
+    """The table's model with activations in 8 bits; a scale that is cut lets them saturate."""
+    steps = {"numeric": 0.02, "w": 0.01}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["numeric", "numeric_step", "numeric_zero"], ["numeric_8"]),
+        helper.make_node("DequantizeLinear", ["numeric_8", "numeric_step", "numeric_zero"], ["numeric_32"]),
+        helper.make_node("DequantizeLinear", ["w_8", "w_step", "w_zero"], ["w_32"]),
+        helper.make_node("MatMul", ["numeric_32", "w_32"], ["from_numeric"]),
+        helper.make_node("Cast", ["categorical"], ["codes"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["codes", "v"], ["from_codes"]),
+        helper.make_node("Sum", ["from_numeric", "from_codes", "b"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
+    ]
+    inputs = {"numeric": (TensorProto.FLOAT, [2]), "categorical": (TensorProto.INT64, [1])}
+    weights = {"v": [[0.3, -0.1]], "b": [0.25, -0.25], "numeric_step": steps["numeric"] * cut, "w_step": steps["w"]}
+    model = _model(nodes, inputs, weights, [2])
+    whole = np.round(np.array([[0.9, -0.7], [0.4, -0.2]]) / steps["w"]).astype(np.int8)
+    for value, known_as in ((whole, "w_8"), (np.int8(0), "w_zero"), (np.uint8(128), "numeric_zero")):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), known_as))
+    return model
 
 
 def _image_graph() -> onnx.ModelProto:

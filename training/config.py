@@ -60,6 +60,14 @@ class TrackConfig(StrictModel):
         return uri.rstrip("/")
 
 
+class CardConfig(StrictModel):
+    """What only a person can say of a model; its card repeats it."""
+
+    intended_use: str = Field(default="", description="who may use it, for what")
+    out_of_scope: str = Field(default="", description="what must not be decided by it")
+    owner: str = Field(default="", description="who answers for it, and where to be reached")
+
+
 class Experiment(StrictModel):
     """One experiment file: data in, served model out."""
 
@@ -75,6 +83,7 @@ class Experiment(StrictModel):
     search: SearchConfig | None = Field(default=None, description="hyperparameter search; without it, one training")
     compress: CompressConfig = Field(default=CompressConfig(), description="compression of the best model")
     serve: ServeConfig = Field(default=ServeConfig(), description="serving over HTTP")
+    card: CardConfig = Field(default=CardConfig(), description="what the model card says of its use")
     track: TrackConfig = Field(default=TrackConfig(), description="TensorBoard and MLflow")
 
     @model_validator(mode="after")

@@ -292,5 +292,5 @@ def held_out_scores(
         return scores_of_texts(scores, target_N)
     collector = Scores(task, scores.shape[1] if scores.ndim > 1 else 0, "cpu", threshold, labels, quantile)
     # "W" copies what lies in Ray's object store: torch has no read-only tensors.
-    collector.update(*(torch.from_numpy(np.require(values, requirements="CW")) for values in (scores, target_N)))
+    collector.update(*(torch.from_numpy(np.require(values, requirements=["C", "W"])) for values in (scores, target_N)))
     return {name: value for name, value in collector.compute().items() if math.isfinite(value)}

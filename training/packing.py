@@ -1,6 +1,6 @@
 """From a compressed model to a package: golden rows, model card, weights, manifest. Shape letters: N rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from training.compress.job import CompressResult
 from training.config import Experiment
 from training.package.answers import output_specs, outputs_of
 from training.package.card import CardFacts, model_card
+from training.package.card_measured import SliceScore
 from training.package.golden import Golden, array_to_json
 from training.package.manifest import (
     CARD_FILE,
@@ -53,6 +54,8 @@ def build_package(
     lineage: Lineage,
     num_rows: Mapping[str, int] | None = None,
     threshold: float | None = None,
+    target_mean: float = 0.0,
+    target_scale: float = 1.0,
     train_rows: pa.Table | None = None,
 ) -> Manifest:
     """Write the package and return its manifest. An older package in `folder` stays until this one is whole.
@@ -72,9 +75,12 @@ def build_package(
         lineage: where the model came from.
         num_rows: rows of each part, for the model card.
         threshold: of two classes, the probability of the last label from which it is the answer.
+        target_mean: that a regression's model predicts differences from.
+        target_scale: in units of which it does.
         train_rows: raw training rows, of which the reference for drift is made; without them there is none.
     """
     golden = Golden(
+        labels=labels,
         inputs={spec.name: array_to_json(golden_rows[spec.name], spec) for spec in inputs},
         outputs=golden_outputs(compressed, task, labels, threshold),
     )
@@ -101,8 +107,8 @@ def build_package(
         EXPERIMENT_FILE: yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).encode(),
         TRANSFORMS_FILE: transforms.model_dump_json(indent=2).encode(),
         GOLDEN_FILE: golden.model_dump_json().encode(),
-        CARD_FILE: model_card(manifest, card_facts(experiment, golden, num_rows or {})).encode(),
-        WEIGHTS_FILE: _safetensors(weights),
+        CARD_FILE: model_card(manifest, card_facts(experiment, golden, num_rows or {}, compressed.slices)).encode(),
+        WEIGHTS_FILE: _safetensors(weights, {"target_mean": repr(target_mean), "target_scale": repr(target_scale)}),
         **compressed.files,
     }
     if train_rows is not None:
@@ -147,7 +153,9 @@ def golden_outputs(
     }
 
 
-def card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, int]) -> CardFacts:
+def card_facts(
+    experiment: Experiment, golden: Golden, num_rows: Mapping[str, int], slices: Sequence[SliceScore] = ()
+) -> CardFacts:
     """What the model card says beyond the manifest."""
     settings = experiment.model.model_dump(mode="json")
     kind = settings.pop("kind", None) or settings.pop("target")
@@ -159,12 +167,17 @@ def card_facts(experiment: Experiment, golden: Golden, num_rows: Mapping[str, in
         num_rows=num_rows,
         port=experiment.serve.port,
         example={name: values[0] for name, values in golden.inputs.items()},
+        intended_use=experiment.card.intended_use,
+        out_of_scope=experiment.card.out_of_scope,
+        owner=experiment.card.owner,
+        slices=slices,
         threshold_goal=goal if isinstance(goal := experiment.train.imbalance.threshold, str) else "",
         balanced_by=experiment.balanced_by,
         architecture=f"{members}{kind} ({', '.join(f'{key} {value}' for key, value in settings.items())})",
     )
 
 
-def _safetensors(weights: Mapping[str, Tensor]) -> bytes:
+def _safetensors(weights: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
-    return save_tensors({name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()})
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
+    return save_tensors(tensors, metadata=metadata)

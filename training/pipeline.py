@@ -260,7 +260,7 @@ def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manif
     chosen = manifest.variant()
     record_compressed(work.run, manifest, compressed, experiment.compress, seconds=time.time() - began)
     work.run.journal.append(
-        "packaged", path=str(work.run.package), score=chosen.metrics[manifest.metric], metric=manifest.metric,
+        "packaged", path=str(work.run.package), score=chosen.metrics.get(manifest.metric), metric=manifest.metric,
         settings=settings, trial=name,
     )  # fmt: skip
     return manifest
@@ -337,6 +337,7 @@ def _package(
         train_rows=prepared.reference_rows,
         metric=f"test/{work.metric}", metric_mode=METRIC_MODES[work.metric],
         lineage=_lineage(work, prepared, trial), num_rows=_num_rows(prepared), threshold=job.held_out.threshold,
+        target_mean=facts.target_mean, target_scale=facts.target_scale,
     )  # fmt: skip
     return manifest, compressed
 

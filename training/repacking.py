@@ -49,7 +49,7 @@ def extend_package(package: Package, compressed: CompressResult, folder: Path) -
     files |= {path: content for path, content in compressed.files.items() if path not in manifest.sha256}
     files[GOLDEN_FILE] = answers.model_dump_json().encode()
     if CARD_FILE in files and (experiment := stored_experiment(package.folder)) is not None:
-        files[CARD_FILE] = model_card(extended, card_facts(experiment, answers, {})).encode()
+        files[CARD_FILE] = model_card(extended, card_facts(experiment, answers, {}, compressed.slices)).encode()
     return write_package(folder, extended, files)
 
 

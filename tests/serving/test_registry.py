@@ -11,6 +11,8 @@ from serving.registry import Registry
 from tests.packages import write_regression_package, write_table_package
 from training.package.errors import PackageError
 from training.package.read import load_package
+from training.package.signature import make_keys
+from training.package.write import sign_package
 
 
 @pytest.fixture
@@ -129,3 +131,10 @@ def test_processes_at_once_get_different_versions(registry: Registry, package: P
     assert [release.version for release in releases] == list(range(1, 16))
     for release in releases:
         assert load_package(release.package).manifest.name == ("diabetes" if release.run == "run-1" else "adult")
+
+
+def test_a_release_keeps_its_signature(registry: Registry, package: Path, tmp_path: Path) -> None:
+    sign_package(package, make_keys(tmp_path / "keys")[0])
+    release = registry.register("adult", package, "run")
+    for name in ("manifest.json", "signature.json"):
+        assert (release.package / name).read_bytes() == (package / name).read_bytes()

@@ -11,17 +11,20 @@ import yaml
 from safetensors.numpy import load_file
 
 from training.compress.compress import compress
+from training.compress.held_out import HeldOut
+from training.compress.job import Job
+from training.compress.tasks import Trained
 from training.config import Experiment
 from training.data.config import DataConfig
 from training.data.table import infer_schema
 from training.features import fit_transforms
-from training.metrics import held_out_scores
 from training.models import ModelInputs, build_model
 from training.package.manifest import Lineage, Manifest, Task
 from training.package.read import load_package
 from training.package.runtime import VariantRunner
 from training.package.transforms import FeatureEncoder, inputs_from_table
 from training.packing import build_package, pick_golden_rows
+from training.progress import Silent
 
 NUM_ROWS = 120
 RNG = np.random.default_rng(0)
@@ -37,7 +40,13 @@ def people() -> pa.Table:
 
 def packed(folder: Path, target: str, **model: Any) -> tuple[Manifest, pa.Table]:
     experiment = Experiment.model_validate(
-        {"name": "people", "data": {"source": "people.csv", "target": target}, "model": model}
+        {
+            "name": "people",
+            "data": {"source": "people.csv", "target": target},
+            "model": model,
+            "compress": {"measure_s": 0.02, "forms": ["int8"], "openvino": False},
+            "card": {"intended_use": "to learn how packing works", "owner": "nobody"},
+        }
     )
     table = people()
     schema = infer_schema(table, experiment.data)
@@ -46,18 +55,17 @@ def packed(folder: Path, target: str, **model: Any) -> tuple[Manifest, pa.Table]
     network = build_model(experiment.model, ModelInputs.of(transforms, len(schema.labels) or 1), seed=0)
     goal = RNG.integers(0, 2, NUM_ROWS) if task == "classification" else np.array(table["rent"].to_pylist(), np.float32)
     metric, mode = ("accuracy", "max") if task == "classification" else ("rmse", "min")
-    result = compress(
-        network,
-        task=task,
-        held_out=FeatureEncoder(transforms)(inputs_from_table(table, inputs)),
-        score=lambda scores: held_out_scores(task, scores, goal),
-        metric=metric,
-        mode=mode,  # type: ignore[arg-type]  # a literal in a tuple
-        config=experiment.compress,
-        workdir=folder.parent / "work",
-        target_mean=900.0,
-        target_scale=200.0,
-    )
+    encode = FeatureEncoder(transforms)
+    tensors = encode(inputs_from_table(table, inputs))
+    golden_rows = pick_golden_rows(table, inputs)
+    trained = Trained(
+        experiment, network.state_dict(), ModelInputs.of(transforms, len(schema.labels) or 1), task, metric, tensors,
+        target_mean=900.0, target_scale=200.0,
+    )  # fmt: skip
+    job = Job(
+        trained, HeldOut(task, schema.labels, tensors, goal), encode(golden_rows), tensors, metric,
+        mode, experiment.compress,  # type: ignore[arg-type]  # a literal in a tuple
+    )  # fmt: skip
     manifest = build_package(
         folder,
         experiment=experiment,
@@ -65,13 +73,15 @@ def packed(folder: Path, target: str, **model: Any) -> tuple[Manifest, pa.Table]
         labels=schema.labels,
         inputs=inputs,
         transforms=transforms,
-        compressed=result,
-        held_out=table,
+        compressed=compress(job, Silent()),
+        golden_rows=golden_rows,
         weights=network.state_dict(),
         metric=f"test/{metric}",
         metric_mode=mode,  # type: ignore[arg-type]
         lineage=Lineage(run="people", trial="t0003", data_fingerprint="abc", versions={"torch": "2"}, machine="a CPU"),
         num_rows={"train": 84, "validation": 18, "test": 18},
+        target_mean=900.0,
+        target_scale=200.0,
     )
     return manifest, table
 
@@ -118,6 +128,7 @@ def test_the_model_card_can_be_read_and_its_table_survives_odd_names(tmp_path: P
         "São \\| Paulo",
         manifest.chosen_reason,
         "t0003",
+        "to learn how packing works",
         "a CPU",
     ):
         assert needed in card

@@ -8,6 +8,7 @@ import numpy as np
 
 from training.compress.gate.choose import Candidate, Decision, beats, choose, loss, value
 from training.compress.gate.quality import Judge
+from training.compress.gate.slice_scores import slice_scores_of
 from training.compress.job import CompressResult, Job
 from training.compress.making import BASELINE, Maker, content_of
 from training.compress.measure.price import usd_per_million
@@ -160,6 +161,7 @@ class _Compression:
         return CompressResult(
             variants, decision.chosen, decision.reason, self._comparison(decision, found), self._forms.files,
             found.scores, found.golden, self._forms.not_made, tuple(self._maker.students),
+            slice_scores_of(self._job.held_out, found.scores[decision.chosen], self._job.metric),
         )  # fmt: skip
 
     def _noted(self, candidate: Candidate, decision: Decision, found: Measured) -> Variant:

@@ -9,6 +9,7 @@ import numpy as np
 from training.compress.held_out import HeldOut
 from training.compress.tasks import Tensors, Trained
 from training.compress_config import CompressConfig
+from training.package.card_measured import SliceScore
 from training.package.manifest import Comparison, Variant
 
 
@@ -54,6 +55,7 @@ class CompressResult:
     golden: Mapping[str, np.ndarray]  # answers to the golden rows, by form
     not_made: Mapping[str, str] = field(default_factory=dict)
     tried: tuple[dict[str, Any], ...] = ()  # students of a distillation
+    slices: tuple[SliceScore, ...] = ()  # the deciding score of the chosen form on parts of the held-out rows
 
     def variant(self) -> Variant:
         """The chosen one."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from training.compress.held_out import HeldOut
@@ -110,26 +111,29 @@ def _trained(
         inputs=ModelInputs.of(package.transforms, _num_outputs(manifest)), task=manifest.task,
         metric=manifest.metric.rpartition("/")[2],
         example={name: values[:EXAMPLE_ROWS] for name, values in tensors.items()}, code_path=code_path, prepared=usable,
-        **_scale(usable),
+        **_scale(package),
     )  # fmt: skip
-    if experiment is None or not weights:
-        return trained, False
+    tells_scale = manifest.task != "regression" or "target_scale" in _scale(package)
+    if experiment is None or not weights or not tells_scale:
+        return replace(trained, prepared=None), False
     try:
         trained.module()
     except (UserError, RuntimeError):  # its class is not here, or has other weights by now: its files still serve
         return replace(trained, prepared=None), False
-    # What a module of a regression gives is scaled by its data, which a package does not tell.
-    return trained, manifest.task != "regression" or usable is not None
+    return trained, True
 
 
 def _num_outputs(manifest: Manifest) -> int:
     return VOCAB_SIZE if manifest.task == "language_modelling" else len(manifest.labels) or 1
 
 
-def _scale(prepared: Prepared | None) -> Mapping[str, float]:
-    if prepared is None:
+def _scale(package: Package) -> Mapping[str, float]:
+    """Of a regression, in which scale its module answers; packages of before format 3 do not say."""
+    if WEIGHTS_FILE not in package.manifest.sha256:
         return {}
-    return {"target_mean": prepared.facts.target_mean, "target_scale": prepared.facts.target_scale}
+    with safe_open(package.folder / WEIGHTS_FILE, framework="pt") as file:
+        notes = file.metadata() or {}
+    return {name: float(notes[name]) for name in ("target_mean", "target_scale") if name in notes}
 
 
 def _kept(package: Package) -> Kept:

@@ -70,5 +70,6 @@ class ImageSummary:
         spec = InputSpec(
             name=name, kind="image", datatype="BYTES" if self.encoded else "FP32", shape=shape, columns=self.columns,
             minimum=0.0 if self.encoded else pixels.minimum, maximum=255.0 if self.encoded else pixels.maximum,
+            nullable=False,
         )  # fmt: skip
         return transform, spec

@@ -1,5 +1,12 @@
 """Errors that a person can fix. The other rooms add theirs in their own `errors.py`."""
 
+import errno
+from pathlib import Path
+from typing import Self
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 class UserError(Exception):
     """Something the person at the keyboard can fix. The CLI prints it without a traceback.
@@ -19,6 +26,28 @@ class UserError(Exception):
 
 class PackageError(UserError):
     """A package that is missing, half written, altered, or of a newer format."""
+
+
+class KeyFileError(UserError):
+    """A file of a signing key that cannot be read, or is there already."""
+
+
+class PackageNotWritten(UserError):
+    """A package that could not be written, for example to a full disk. What was there before is still there."""
+
+    exit_code = 3
+
+    @classmethod
+    def of(cls, folder: Path, error: OSError) -> Self:
+        """With what the system said, and what to do about it."""
+        about = f" ({error.filename})" if error.filename and Path(error.filename) != folder else ""
+        if error.errno in _NO_SPACE:
+            hint = "free some space, or write to another disk; nothing of it was left there"
+        elif error.errno in _NOT_ALLOWED:
+            hint = "correct the folder's permissions, or write elsewhere"
+        else:
+            hint = "write elsewhere, or do it again when the cause is gone"
+        return cls(f"{folder} cannot be written: {error.strerror or error}{about}; what was there before is kept", hint)
 
 
 class UnreadableValue(UserError):

@@ -18,6 +18,7 @@ class Golden(StoredModel):
     An image is nested lists, or base64 text of a PNG file where it came as a file.
     """
 
+    labels: tuple[str, ...] = ()  # as the model was packed with them; none in packages of before format 3
     inputs: dict[str, list[Any]]  # input name -> one value a row
     outputs: dict[str, dict[str, list[Any]]]  # variant -> output name -> one value a row
 

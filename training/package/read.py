@@ -1,6 +1,8 @@
 """Reading a package: nothing is believed before its digest agrees."""
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +17,14 @@ from training.package.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     REFERENCE_FILE,
+    SIGNATURE_FILE,
     TRANSFORMS_FILE,
     Manifest,
 )
 from training.package.reference import Reference
 from training.package.shapes import StoredModel
+from training.package.signature import verify_signature
+from training.package.swap import recover
 from training.package.transforms import Transforms
 
 Stored = TypeVar("Stored", bound=StoredModel)
@@ -38,34 +43,52 @@ class Package:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a package, intact and of a format this version reads. Other files are left to `verify`.
+    """The manifest of a package, intact, signed as it must be here, and of a format this version reads.
+
+    Other files are left to `verify`.
 
     Raises:
-        PackageError: not a package, half of one, altered, or of a newer format.
+        PackageError: not a package, half of one, altered, of a newer format, or not signed by a trusted key.
     """
+    raw, manifest = raw_manifest(folder)
+    verify_signature(folder, raw)
+    return manifest
+
+
+def raw_manifest(folder: Path) -> tuple[bytes, Manifest]:
+    """The manifest and its bytes, whoever signed them: for who signs. Raises PackageError, see `read_manifest`."""
+    recover(folder)
     path = folder / MANIFEST_FILE
     try:
-        raw = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise _no_manifest(folder) from None
+        raw = path.read_bytes() if path.is_file() else None  # a pipe of that name would be waited for
     except OSError as error:
         raise PackageError(f"{path} cannot be read: {error.strerror}") from error
+    if raw is None:
+        raise _no_manifest(folder)
     content = _json(raw, path)
     _check_version(content, folder)
     if not seal_is_intact(raw):
         raise PackageError(f"{folder} is altered: {MANIFEST_FILE} is not as it was written", _WRITE_AGAIN)
-    return _parse(Manifest, content, path)
+    return raw, _parse(Manifest, content, path)
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Raise PackageError naming each file that is altered, missing, or not in the manifest."""
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST_FILE}
+    """Raise PackageError naming each file that is altered, missing, or not in the manifest.
+
+    `signature.json` may be there without a digest; `read_manifest` sees to it.
+    """
+    found = dict(_files(folder))
     expected = set(manifest.sha256)
-    problems = [f"{name} is missing" for name in sorted(expected - found)]
-    problems += [f"{name} does not belong to it" for name in sorted(found - expected)]
-    for name in sorted(expected & found):
-        if sha256_of(folder / name) != manifest.sha256[name]:
-            problems.append(f"{name} is not as it was written")
+    problems = [f"{name} is missing" for name in sorted(expected - set(found))]
+    problems += [
+        f"{name} does not belong to it" for name in sorted(set(found) - expected - {MANIFEST_FILE, SIGNATURE_FILE})
+    ]
+    problems += [f"{name} is no plain file" for name, is_plain in sorted(found.items()) if not is_plain]
+    problems += [
+        problem
+        for name in sorted(expected & set(found))
+        if found[name] and (problem := _difference(folder, name, manifest.sha256[name]))
+    ]
     problems += [
         f"{needed} has no digest"
         for needed in (TRANSFORMS_FILE, GOLDEN_FILE, *(variant.file for variant in manifest.variants))
@@ -75,16 +98,67 @@ def verify(folder: Path, manifest: Manifest) -> None:
         raise PackageError(f"{folder} is altered: {'; '.join(problems)}", _WRITE_AGAIN)
 
 
+def _files(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Each path inside that is no folder, and whether it is a plain file.
+
+    A link is none, and is not followed: what it leads to may change after it was looked at.
+    """
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        name = Path(entry.path).relative_to(folder).as_posix()
+                        yield name.encode(errors="backslashreplace").decode(), entry.is_file(follow_symlinks=False)
+        except OSError as error:
+            raise PackageError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _difference(folder: Path, name: str, digest: str) -> str:
+    try:
+        return "" if sha256_of(folder / name) == digest else f"{name} is not as it was written"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+
+
 def load_package(folder: Path) -> Package:
     """Read and verify a package. Raises PackageError, see `read_manifest` and `verify`."""
     manifest = read_manifest(folder)
     verify(folder, manifest)
-    return Package(
+    package = Package(
         folder=folder,
         manifest=manifest,
         transforms=_read(Transforms, folder / TRANSFORMS_FILE),
         golden=_read(Golden, folder / GOLDEN_FILE),
     )
+    if reason := _contradiction(package):
+        raise PackageError(f"{folder} contradicts itself: {reason}", _WRITE_AGAIN)
+    return package
+
+
+def _contradiction(package: Package) -> str:
+    """Where files that are each as they were written do not belong together; empty where they do."""
+    manifest, golden = package.manifest, package.golden
+    inputs = {spec.name for spec in manifest.inputs}
+    if manifest.chosen not in (names := [variant.name for variant in manifest.variants]):
+        return f"{MANIFEST_FILE} chooses {manifest.chosen}, and there is {', '.join(names)}"
+    if strange := sorted(_taken(package.transforms) - inputs):
+        return f"{TRANSFORMS_FILE} takes {', '.join(strange)}, and {MANIFEST_FILE} has no such input"
+    if golden.inputs and (lacking := sorted(inputs - set(golden.inputs))):
+        return f"{GOLDEN_FILE} has no {', '.join(lacking)}"
+    if golden.labels and golden.labels != manifest.labels:
+        return f"its labels are {', '.join(manifest.labels)} and those of {GOLDEN_FILE} {', '.join(golden.labels)}"
+    return ""
+
+
+def _taken(transforms: Transforms) -> set[str]:
+    """Names of the inputs that these transforms read."""
+    several = (transforms.numeric, transforms.categorical, transforms.dates, transforms.texts)
+    alone = (transforms.image, transforms.bytes)
+    return {column.name for columns in several for column in columns} | {one.name for one in alone if one is not None}
 
 
 def reference_of(package: Package) -> Reference | None:
@@ -126,7 +200,11 @@ def _check_version(content: dict[str, Any], folder: Path) -> None:
 
 
 def _read(shape: type[Stored], path: Path) -> Stored:
-    return _parse(shape, _json(path.read_bytes(), path), path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read: {error.strerror}") from error
+    return _parse(shape, _json(raw, path), path)
 
 
 def _parse(shape: type[Stored], content: dict[str, Any], path: Path) -> Stored:
