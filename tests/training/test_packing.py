@@ -19,6 +19,7 @@ from training.data.config import DataConfig
 from training.data.table import infer_schema
 from training.features import fit_transforms
 from training.models import ModelInputs, build_model
+from training.package.machine import this_machine
 from training.package.manifest import Lineage, Manifest, Task
 from training.package.read import load_package
 from training.package.runtime import VariantRunner
@@ -129,7 +130,7 @@ def test_the_model_card_can_be_read_and_its_table_survives_odd_names(tmp_path: P
         manifest.chosen_reason,
         "t0003",
         "to learn how packing works",
-        "a CPU",
+        this_machine().cpu,
     ):
         assert needed in card
     body = card.split("-d '")[1].split("'\n")[0]
