@@ -58,6 +58,7 @@ def compress_package(wanted: Wanted, progress: Progress, place: Place) -> dict[s
     run = _run_of(folder)
     rows = _rows(package, wanted, config, run, progress)
     experiment = stored_experiment(folder)
+    was_signed = (folder / SIGNATURE_FILE).exists()
     before = [variant.name for variant in package.manifest.variants]
     job = job_of_package(package, experiment, config, rows, str(place.code_folder.resolve()))
     progress.stage("compress", f"{package.manifest.name}, which has {', '.join(before)}")
@@ -67,7 +68,7 @@ def compress_package(wanted: Wanted, progress: Progress, place: Place) -> dict[s
     manifest = extend_package(package, compressed, target)
     if run is not None and target == folder:
         record_compressed(run, manifest, compressed, config, seconds=time.time() - began)
-    if (folder / SIGNATURE_FILE).exists():
+    if was_signed and not (target / SIGNATURE_FILE).exists():
         progress.note("the package was signed, and what is written now is not: `manta sign` signs it again")
     return {
         "package": str(target), "chosen": manifest.chosen, "reason": manifest.chosen_reason,

@@ -276,7 +276,7 @@ def _is_rare(classes: tuple[int, ...]) -> bool:
 
 def _rest() -> list[str]:
     return [
-        "# int8 is taken only if it is faster on this machine and loses no more than this.",
+        "# Smaller forms are taken only where they are faster on this machine and lose no more of the score than this.",
         "compress: {max_drop: 0.005}",
         "serve: {port: 8000, replicas: {min: 1, max: 2}}",
     ]

@@ -17,6 +17,7 @@ from serving.predictor import Predictor
 from serving.protocol.model import model_path
 from serving.registry import Release
 from serving.replica import model_app
+from training.package.read import read_manifest
 from training.package.serve_config import ServeConfig
 
 POLL_S = 0.1
@@ -34,7 +35,7 @@ def deploy(release: Release, config: ServeConfig, timeout_s: float = 120.0) -> s
     """
     # Before anything that runs is touched: Serve would take the old replicas down for new ones that never start.
     Predictor.load(release.package).self_test()
-    require_room(config)
+    require_room(config, gpus_of(release, config))
     start_release(release, config, timeout_s)
     return f"{endpoint_url(config)}{model_path(release.name)}"
 
@@ -59,8 +60,11 @@ def start_release(release: Release, config: ServeConfig, timeout_s: float) -> No
     before = serve.status().applications
     version = str(release.version)
     targets = [
-        serve.RunTarget(model_app(release.package, release.name, version, config), app, model_path(release.name))
-    ]
+        serve.RunTarget(
+            model_app(release.package, release.name, version, config, gpus_of(release, config)), app,
+            model_path(release.name),
+        )
+    ]  # fmt: skip
     if FRONT not in before:
         targets.append(serve.RunTarget(_front_app(), FRONT, "/"))
     serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
@@ -125,41 +129,68 @@ def cause(message: str) -> str:
     return " ".join(message.split()) or "Serve gives no reason"
 
 
-def require_room(config: ServeConfig) -> None:
+def gpus_of(release: Release, config: ServeConfig) -> float:
+    """GPUs of each replica: as the settings say, or one where the chosen form needs it and there are any."""
+    if config.gpus_per_replica is not None:
+        return config.gpus_per_replica
+    needs_one = read_manifest(release.package).variant().device == "cuda"
+    return 1.0 if needs_one and any(gpus for _, gpus in (*_running(), *_declared(1))) else 0.0
+
+
+def require_room(config: ServeConfig, gpus: float = 0.0) -> None:
     """Raise NotEnoughResources, with the most that fits, when the cluster can never hold the fewest replicas asked for.
 
     Replicas of other models are not counted: they may leave.
+
+    Args:
+        config: how many replicas, and of how many CPUs.
+        gpus: of each replica.
     """
-    running = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    declared = _declared_cpus(config.replicas.min)
-    fitting = max(_num_fitting(running, config), _num_fitting(declared, config))
+    running, declared = _running(), _declared(config.replicas.min)
+    fitting = max(_num_fitting(nodes, config.cpus_per_replica, gpus) for nodes in (running, declared))
     if fitting >= config.replicas.min:
         return
-    if fitting == 0:
-        largest = max([*running, *declared], default=0.0)
+    if _num_fitting([*running, *declared], config.cpus_per_replica, 0.0) == 0:
+        largest = max((cpus for cpus, _ in (*running, *declared)), default=0.0)
         raise NotEnoughResources(
             f"serve.cpus_per_replica={config.cpus_per_replica:g} fits on no node: the largest has {largest:g} CPUs",
             f"--set serve.cpus_per_replica={largest:g}",
         )
+    if fitting == 0:
+        raise NotEnoughResources(
+            f"a replica of {config.cpus_per_replica:g} CPU and {gpus:g} GPU fits on no node: the largest number of "
+            f"GPUs on one is {max(owned for _, owned in (*running, *declared)):g}",
+            "--set serve.gpus_per_replica=0 serves a form for CPUs",
+        )
+    each = f"{config.cpus_per_replica:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
     raise NotEnoughResources(
-        f"serve.replicas.min={config.replicas.min} of {config.cpus_per_replica:g} CPU each can never start here: "
-        f"the cluster has {sum(running):g} CPU on {len(running)} node(s)",
+        f"serve.replicas.min={config.replicas.min} of {each} each can never start here: "
+        f"the cluster has {sum(cpus for cpus, _ in running):g} CPU on {len(running)} node(s)",
         f"at most {fitting} fit: --set serve.replicas.min={fitting}",
     )
 
 
-def _num_fitting(nodes: list[float], config: ServeConfig) -> int:
-    """How many replicas nodes of these CPUs hold, each whole on one node."""
-    return sum(int(cpus / config.cpus_per_replica + 1e-9) for cpus in nodes)
+def _num_fitting(nodes: list[tuple[float, float]], cpus: float, gpus: float) -> int:
+    """How many replicas these nodes hold, each whole on one node."""
+    return sum(
+        min(int(owned / needed + 1e-9) for owned, needed in zip(node, (cpus, gpus), strict=True) if needed > 0)
+        for node in nodes
+    )
 
 
-def _declared_cpus(enough: int) -> list[float]:
-    """CPUs of each node that an autoscaling cluster could have at its largest; no more than `enough` of each type."""
+def _running() -> list[tuple[float, float]]:
+    """CPUs and GPUs of each node that is there."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in resources]
+
+
+def _declared(enough: int) -> list[tuple[float, float]]:
+    """Of each node that an autoscaling cluster could have at its largest; no more than `enough` of each type."""
     cluster = ray._private.state.state.get_cluster_config()
     groups = cluster.node_group_configs if cluster is not None else []
     # A negative count means no limit.
     return [
-        group.resources.get("CPU", 0.0)
+        (group.resources.get("CPU", 0.0), group.resources.get("GPU", 0.0))
         for group in groups
         for _ in range(enough if group.max_count < 0 else min(group.max_count, enough))
     ]

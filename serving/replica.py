@@ -72,8 +72,10 @@ class ModelReplica:
         self._is_healthy = True
 
 
-def model_app(package: Path, name: str, version: str, config: ServeConfig) -> serve.Application:
-    """The Serve application of one release."""
+def model_app(
+    package: Path, name: str, version: str, config: ServeConfig, gpus: float = 0.0
+) -> serve.Application:  # fmt: skip
+    """The Serve application of one release, whose replicas have so many GPUs each."""
     settings = BatchSettings.of(config).model_dump()
     deployment = serve.deployment(
         name="model",
@@ -81,7 +83,7 @@ def model_app(package: Path, name: str, version: str, config: ServeConfig) -> se
         # Above our own limit, which answers with a reason and a time to come back; Serve's would only queue.
         max_ongoing_requests=2 * config.max_queued_requests + config.max_batch_size,
         max_constructor_retry_count=1,  # an altered package stays altered: report it instead of trying 20 times
-        ray_actor_options={"num_cpus": config.cpus_per_replica},
+        ray_actor_options={"num_cpus": config.cpus_per_replica, "num_gpus": gpus},
         autoscaling_config=AutoscalingConfig(
             min_replicas=config.replicas.min,
             max_replicas=config.replicas.max,

@@ -38,6 +38,7 @@ _UNITS = {
     "train.workers.max": "processes",
     "train.cpus_per_worker": "CPUs",
     "serve.cpus_per_replica": "CPUs",
+    "serve.gpus_per_replica": "GPUs",
     "serve.replicas.min": "replicas",
     "serve.replicas.max": "replicas",
     "search.trials": "trials",

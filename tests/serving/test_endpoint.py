@@ -183,6 +183,9 @@ def test_a_replica_that_fits_nowhere_is_an_error_at_once(endpoint: Endpoint) -> 
     many = endpoint.config.model_copy(update={"replicas": Replicas(min=11, max=11)})
     with pytest.raises(NotEnoughResources, match=r"at most 10 fit: --set serve\.replicas\.min=10"):
         deploy(endpoint.adult, many)
+    on_gpu = endpoint.config.model_copy(update={"gpus_per_replica": 1.0})
+    with pytest.raises(NotEnoughResources, match=r"1 GPU fits on no node: the largest number of GPUs on one is 0"):
+        deploy(endpoint.adult, on_gpu)
 
 
 def test_new_settings_and_a_new_version_take_the_place_of_the_old(endpoint: Endpoint, tmp_path: Path) -> None:

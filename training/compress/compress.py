@@ -201,7 +201,7 @@ class _Compression:
             objective=config.objective, batch_size=config.batch_size, num_threads=self._job.num_threads,
             usd_per_hour=config.usd_per_hour, baseline=self._baseline,
             costs={each.name: each.cost for each in self._candidates}, passed=decision.passed, front=decision.front,
-            notes=decision.notes, chosen=decision.chosen, reason=decision.reason,
+            notes=decision.notes, chosen=decision.chosen, reason=decision.reason, ranking=decision.ranking,
         )  # fmt: skip
 
 

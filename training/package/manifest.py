@@ -114,6 +114,7 @@ class Comparison(StoredModel):
     notes: dict[str, str] = Field(default_factory=dict)  # by variant: why it is offered or not
     chosen: str
     reason: str
+    ranking: tuple[str, ...] = ()  # what to serve where the chosen one cannot run: the best first, the baseline last
 
 
 class Variant(StoredModel):

@@ -36,16 +36,24 @@ def pick_variant(manifest: Manifest, machine: Machine, why_not: WhyNot, name: st
         return _asked_for(manifest, why_not, name)
     refused: dict[str, str] = {}
     if (measured := _measured_on(machine, manifest)) is not None:
-        chosen = _named(manifest, measured.chosen)
-        refused[chosen.name] = why_not(chosen)
-        if not refused[chosen.name]:
-            return Picked(chosen, f"{chosen.name} is the choice for machines like this one: {measured.reason}")
+        for ranked in measured.ranking or (measured.chosen,):
+            variant = _named(manifest, ranked)
+            refused[ranked] = why_not(variant)
+            if not refused[ranked]:
+                return Picked(variant, _why_ranked(ranked, measured, refused))
     chosen = _named(manifest, manifest.chosen)
     if chosen.name not in refused:
         refused[chosen.name] = why_not(chosen) or _why_not_as_measured(chosen, machine)
         if not refused[chosen.name]:
             return Picked(chosen, f"{chosen.name} is the package's choice: {manifest.chosen_reason}")
     return _baseline(manifest, why_not, refused)
+
+
+def _why_ranked(name: str, measured: Comparison, refused: dict[str, str]) -> str:
+    if name == measured.chosen:
+        return f"{name} is the choice for machines like this one: {measured.reason}"
+    said = "; ".join(f"{other}: {reason}" for other, reason in refused.items() if reason)
+    return f"{name} is the next best on machines like this one ({said})"
 
 
 def _baseline(manifest: Manifest, why_not: WhyNot, refused: dict[str, str]) -> Picked:

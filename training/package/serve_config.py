@@ -40,6 +40,12 @@ class ServeConfig(StrictModel):
     )
     max_body_mb: float = Field(default=16.0, gt=0, description="largest request body; a larger one gets 413")
     cpus_per_replica: float = Field(default=1.0, gt=0, description="CPUs that Ray reserves for each replica")
+    gpus_per_replica: float | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs that Ray reserves for each replica; null: 1 where the chosen form is one for GPUs and the "
+        "cluster has any, else none",
+    )
     latency_slo_ms: float | None = Field(
         default=None, gt=0, description="answer time aimed at; shown beside the measured one in the report"
     )

@@ -20,6 +20,7 @@ from training.package.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from training.package.shapes import StoredModel
 
 TRUST_VARIABLE = "MANTA_TRUSTED_KEYS"  # PEM files of public keys, separated as PATH is; unset: no signature is needed
+SIGNING_VARIABLE = "MANTA_SIGNING_KEY"  # PEM file of a private key; unset: a new package has no signature
 PRIVATE_FILE, PUBLIC_FILE = "private.pem", "public.pem"
 _NEW_KEYS = "`manta keys FOLDER` makes a pair"
 
@@ -103,6 +104,12 @@ def trusted_keys() -> tuple[Key, ...]:
     """The public keys that packages must be signed by here; none where nothing is configured. Raises KeyFileError."""
     listed = os.environ.get(TRUST_VARIABLE, "")
     return tuple(public_key_of(Path(path).expanduser()) for path in listed.split(os.pathsep) if path.strip())
+
+
+def signing_key() -> Ed25519PrivateKey | None:
+    """The private key that new packages are signed with; None where none is configured. Raises KeyFileError."""
+    path = os.environ.get(SIGNING_VARIABLE, "").strip()
+    return private_key_of(Path(path).expanduser()) if path else None
 
 
 def signature_bytes(raw_manifest: bytes, key: Ed25519PrivateKey) -> bytes:

@@ -12,12 +12,14 @@ from training.package.digest import sealed_json, sha256_of
 from training.package.errors import PackageNotWritten
 from training.package.manifest import GOLDEN_FILE, MANIFEST_FILE, SIGNATURE_FILE, TRANSFORMS_FILE, Manifest
 from training.package.read import raw_manifest, verify
-from training.package.signature import Key, private_key_of, signature_bytes
+from training.package.signature import Key, private_key_of, signature_bytes, signing_key
 from training.package.swap import only_writer, partial_prefix, put_in_place, sync
 
 
 def write_package(folder: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Manifest:
     """Write a package and return its manifest with digests. An older package there stays until this one is whole.
+
+    Where MANTA_SIGNING_KEY names a private key it is signed, too.
 
     Args:
         folder: where the package goes.
@@ -27,13 +29,18 @@ def write_package(folder: Path, manifest: Manifest, files: Mapping[str, bytes | 
     Raises:
         ValueError: a path leaves the package, or a file that the manifest needs is not given.
         PackageNotWritten: the disk is full, or the folder cannot be written for another reason.
+        KeyFileError: the private key cannot be read.
     """
     _check_paths(manifest, files)
+    key = signing_key()
 
     def fill(temporary: Path) -> Manifest:
         digests = {name: _write_file(temporary / name, content) for name, content in files.items()}
         written = manifest.model_copy(update={"sha256": dict(sorted(digests.items()))})
-        _write_manifest(temporary, sealed_json(written.model_dump(mode="json")))
+        raw = sealed_json(written.model_dump(mode="json"))
+        if key is not None:
+            _write_file(temporary / SIGNATURE_FILE, signature_bytes(raw, key))
+        _write_manifest(temporary, raw)
         return written
 
     return _written(folder, fill)

@@ -57,6 +57,14 @@ def test_the_newest_comparison_on_a_machine_like_this_one_decides() -> None:
     assert picked(package, other_cores)[0] == "int8"
 
 
+def test_where_the_choice_cannot_run_the_next_best_does() -> None:
+    ranked = comparison(NEW, "bf16").model_copy(update={"ranking": ("bf16", "int8", "fp32")})
+    assert picked(manifest(ranked), NEW, {"bf16": "OpenVINO is not installed"}) == (
+        "int8", "int8 is the next best on machines like this one (bf16: OpenVINO is not installed)"
+    )  # fmt: skip
+    assert picked(manifest(ranked), NEW, {"bf16": "no", "int8": "no"})[0] == "fp32"
+
+
 def test_without_one_the_packages_choice_answers_where_its_measurements_hold() -> None:
     package = manifest(comparison(OLD, "fp32"))
     assert picked(package, NEW) == ("int8", "int8 is the package's choice: int8 was best")

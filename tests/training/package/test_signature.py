@@ -12,7 +12,7 @@ from tests.packages import write_table_package
 from training.package.digest import sealed_json
 from training.package.errors import KeyFileError, PackageError
 from training.package.read import load_package, read_manifest
-from training.package.signature import TRUST_VARIABLE, make_keys, public_key_of, verify_signature
+from training.package.signature import SIGNING_VARIABLE, TRUST_VARIABLE, make_keys, public_key_of, verify_signature
 from training.package.write import copy_package, sign_package, write_package
 
 
@@ -169,3 +169,17 @@ def test_a_copy_keeps_every_byte_and_the_signature(package: Path, keys: tuple[Pa
     with pytest.raises(PackageError, match="altered"):
         copy_package(package, tmp_path / "copy")
     load_package(tmp_path / "copy")
+
+
+def test_a_package_is_signed_as_it_is_written_where_a_key_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = make_keys(tmp_path / "keys")
+    monkeypatch.setenv(SIGNING_VARIABLE, str(private))
+    write_table_package(tmp_path / "package")
+    monkeypatch.setenv(TRUST_VARIABLE, str(public))
+    load_package(tmp_path / "package")
+    monkeypatch.setenv(SIGNING_VARIABLE, str(tmp_path / "none.pem"))
+    with pytest.raises(KeyFileError, match=r"none\.pem"):
+        write_table_package(tmp_path / "other")
+    assert not (tmp_path / "other").exists()

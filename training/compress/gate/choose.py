@@ -42,6 +42,7 @@ class Decision:
     passed: tuple[str, ...]  # keep the quality, and are faster or smaller
     front: tuple[str, ...]
     notes: dict[str, str]
+    ranking: tuple[str, ...]  # the chosen one, others that beat the baseline, the baseline
 
 
 def choose(
@@ -72,7 +73,10 @@ def choose(
     notes[baseline.name] = "the model as trained, which the others must beat"
     front = pareto_front([baseline, *offered])
     reason = _why(baseline, chosen, config) if winners else _why_baseline(baseline, others, offered, refusals, config)
-    return Decision(chosen.name, reason, tuple(each.name for each in (baseline, *offered)), front, notes)
+    by_value = sorted(winners, key=lambda each: value(each, config))
+    ranking = dict.fromkeys([chosen.name, *(each.name for each in by_value), baseline.name])
+    passed = tuple(each.name for each in (baseline, *offered))
+    return Decision(chosen.name, reason, passed, front, notes, tuple(ranking))
 
 
 def refusal(baseline: Candidate, other: Candidate, config: CompressConfig) -> str:

@@ -84,6 +84,7 @@ def test_the_objective_decides_among_those_that_keep_the_score() -> None:
     decision = choose(candidates, CompressConfig())
     assert decision.passed == ("fp32", "quick", "small", "cheap")
     assert set(decision.front) == {"fp32", "quick", "small"}
+    assert decision.ranking == ("quick", "small", "cheap", "fp32")
 
 
 def test_of_forms_that_noise_alone_tells_apart_the_one_that_loses_least_is_taken() -> None:
