@@ -17,7 +17,7 @@ from training.config import Experiment
 from training.data.prepared import Prepared
 from training.data.reference_rows import drawn
 from training.data.served import as_served
-from training.errors import ConfigError
+from training.errors import ConfigError, DataError
 from training.metric_names import METRIC_MODES
 from training.models import ModelInputs
 from training.package.byte_tokens import VOCAB_SIZE
@@ -26,6 +26,7 @@ from training.package.manifest import WEIGHTS_FILE, Manifest
 from training.package.read import Package
 from training.package.transforms import FeatureEncoder, encoder_inputs
 
+FEWEST_ROWS = 20
 OTHER_PART = "other"  # rows that a person brought: scores on them must not stand as the package's own held-out ones
 
 
@@ -47,8 +48,13 @@ def own_rows(prepared: Prepared) -> JudgingRows:
 
 
 def other_rows(table: pa.Table, target_M: np.ndarray, config: CompressConfig) -> JudgingRows:
-    """Those of another table: some calibrate, and the rest judges, never the same ones."""
+    """Those of another table: some calibrate, and the rest judges, never the same ones. Raises DataError if too few."""
     num_rows = table.num_rows
+    if num_rows < FEWEST_ROWS:
+        raise DataError(
+            f"{num_rows} rows with a target are too few to judge by; at least {FEWEST_ROWS} are needed, and some "
+            "hundreds are better: with N rows a loss below 1/N is not seen"
+        )
     num_calibrating = min(config.calibration_rows, num_rows // 5)
     order = np.random.default_rng(0).permutation(num_rows)
     calibrating, judging = np.sort(order[:num_calibrating]), np.sort(order[num_calibrating:])
