@@ -27,6 +27,7 @@ class TorchPeer:
         self.model = model
 
     def __call__(self, tensors: Tensors) -> np.ndarray:
+        """Scores."""
         with torch.inference_mode():
             scores: np.ndarray = self.model(*(torch.from_numpy(values) for values in tensors.values())).float().numpy()
         return scores
@@ -49,6 +50,7 @@ class OnnxPeer:
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, tensors: Tensors) -> np.ndarray:
+        """Scores."""
         scores: np.ndarray = self._session.run(None, dict(tensors))[0]
         return scores
 
