@@ -21,7 +21,7 @@ from cluster.quiet import quiet_ray
 from cluster.shipping import files_to_ship, own_packages, shipment
 from cluster.tokens import refused, use_token_if_there_is_one
 from serving.config import attach_environment
-from training.config_file import load_experiment
+from training.config_file import YAML_ENDINGS, load_experiment
 from training.package.errors import UserError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -30,7 +30,7 @@ POLL_S = 0.5
 AGENT_WAIT_S = 60.0  # for the part of a cluster that starts jobs, which comes up seconds after its dashboard
 NO_AGENT = "No available agent"
 ON_EXPERIMENTS = ("train", "tune", "compress", "run")
-OTHERS = ("check", "deploy", "predict", "report", "reproduce", "runs", "models", "doctor")
+OTHERS = ("check", "deploy", "predict", "export", "report", "reproduce", "runs", "models", "doctor")
 ENDED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED)
 STOPPED_EXIT_CODE = 143
 
@@ -138,6 +138,8 @@ def check_arguments(arguments: Sequence[str], folder: Path, files: set[Path]) ->
     config, overrides, storage = _parsed(arguments[1:])
     if config is None:
         raise JobError(f"{arguments[0]} needs a config", f"manta submit ... -- {arguments[0]} configs/adult.yaml")
+    if arguments[0] == "compress" and Path(config).suffix not in YAML_ENDINGS:
+        return  # a run or a package, which lies where the job runs
     experiment = load_experiment(folder / config, overrides)
     if Path(config).is_absolute() or Path(config) not in files:
         raise JobError(f"{config} is not among the files that travel", f"keep it below {folder}, not ignored by git")

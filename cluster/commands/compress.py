@@ -1,7 +1,7 @@
 """compress: a run's model, or what is packaged already, in smaller and faster forms."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,10 @@ from cluster.commands.options import (
 from cluster.console import Console
 from training.config_file import YAML_ENDINGS
 from training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cluster.compress_package import Wanted
+    from cluster.place import Place
 
 
 def compress(
@@ -41,6 +45,9 @@ def compress(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Of a package: write another one here and leave it as it is.")
     ] = None,
+    code: Annotated[
+        Path | None, typer.Option(help="Of a package: folder of your own modules, where the model is a class of yours.")
+    ] = None,
     address: Address = None,
     storage: Storage = None,
     accept_changed_data: AcceptChangedData = False,
@@ -54,10 +61,14 @@ def compress(
     """
     console = console_of(talk)
     if Path(target).suffix not in YAML_ENDINGS:
-        _package(target, overrides or [], data, data_target, output, address, storage, console, as_json)
+        from cluster.compress_package import Wanted
+        from cluster.place import Place
+
+        wanted = Wanted(target, overrides or [], data, data_target, output, storage or DEFAULT_STORAGE)
+        _package(wanted, Place(address, code or Path(), console.is_verbose), console, as_json)
         return
-    if data is not None or output is not None or data_target is not None:
-        raise ConfigError("--data, --target and --output are for a package; an experiment says its own data")
+    if any(each is not None for each in (data, output, data_target, code)):
+        raise ConfigError("--data, --target, --code and --output are for a package; an experiment says these itself")
     experiment = experiment_of(Path(target), overrides, storage)
     from cluster import work
     from cluster.place import Place
@@ -68,17 +79,12 @@ def compress(
     console.data(outcome if as_json else str(outcome["package"]))
 
 
-def _package(
-    model: str, settings: list[str], data: str | None, data_target: str | None, output: Path | None,
-    address: str | None, storage: str | None, console: Console, as_json: bool,
-) -> None:  # fmt: skip
-    from cluster.compress_package import Wanted, compress_package
-    from cluster.place import Place
+def _package(wanted: "Wanted", place: "Place", console: Console, as_json: bool) -> None:
+    from cluster.compress_package import compress_package
     from cluster.summary_text import package_text
     from training.package.read import read_manifest
 
-    wanted = Wanted(model, settings, data, data_target, output, storage or DEFAULT_STORAGE)
-    outcome = compress_package(wanted, console, Place(address, Path(), console.is_verbose))
+    outcome = compress_package(wanted, console, place)
     console.close()
     if as_json:
         console.data(outcome)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cluster import submit
+from training.package.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 RAY = Path(sys.executable).with_name("ray")
@@ -131,3 +132,9 @@ def test_a_cluster_that_starts_no_jobs_yet_is_waited_for(monkeypatch: pytest.Mon
     for text in ("No available agent to submit job", "status code 500: the disk is full"):
         with pytest.raises(RuntimeError, match=text):
             submit._started(lambda text=text: (_ for _ in ()).throw(RuntimeError(text)))
+
+
+def test_a_package_to_compress_lies_where_the_job_runs(tmp_path: Path) -> None:
+    submit.check_arguments(["compress", "adult@3", "--output", "/mnt/smaller"], tmp_path, set())
+    with pytest.raises(UserError, match=r"adult\.yaml does not exist"):
+        submit.check_arguments(["compress", "adult.yaml"], tmp_path, set())
