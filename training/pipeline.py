@@ -30,7 +30,7 @@ from training.package.read import load_package
 from training.packing import build_package, pick_golden_rows
 from training.progress import Progress
 from training.provenance import FILE as PROVENANCE_FILE
-from training.provenance import Provenance, provenance_of, versions
+from training.provenance import provenance_of, versions
 from training.run_folder import RunFolder
 from training.run_record import BY_HAND
 from training.search.extend import no_more_than_there_are
@@ -343,7 +343,7 @@ def _package(
 
 
 def _lineage(work: Work, prepared: Prepared, trial: str) -> Lineage:
-    provenance = Provenance.model_validate_json((work.run.path / PROVENANCE_FILE).read_text())
+    provenance = provenance_of(work.experiment, work.code_path)
     return Lineage(
         run=work.experiment.name, trial=None if trial == OWN else trial, data_fingerprint=prepared.facts.fingerprint,
         data_sources=tuple(asdict(source) for source in prepared.sources),

@@ -58,7 +58,7 @@ def experiment(folder: Path, name: str = "iris", **more: object) -> Experiment:
             "data": {"source": "sklearn:iris", "target": "target"},
             "model": {"kind": "mlp", "hidden": [4], "dropout": 0.2},
             "train": {"epochs": 3, "global_batch_size": 32, "deterministic": True},
-            "compress": {"int8": False},
+            "compress": {"forms": []},
         }
         | more
     )

@@ -22,11 +22,19 @@ def pid_and(value: int) -> tuple[int, int]:
     return os.getpid(), value
 
 
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests may have started one."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+
+@pytest.mark.usefixtures("no_ray")
 def test_without_a_cluster_work_is_done_here() -> None:
     assert isinstance(site_of(CompressConfig()), Here)
     assert Here().run(pid_and, [(1,), (2,)], num_cpus=1) == [(os.getpid(), 1), (os.getpid(), 2)]
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_a_target_that_this_machine_is_not_is_refused() -> None:
     with pytest.raises(CapacityError, match="names nodes with labels"):
         site_of(LABELLED)

@@ -39,7 +39,7 @@ def experiment(storage: Path, name: str = "iris", **more: Any) -> Experiment:
             "data": {"source": "sklearn:iris", "target": "target"},
             "model": {"kind": "mlp", "hidden": [8]},
             "train": {"epochs": 4, "global_batch_size": 16, "peak_lr": 0.05},
-            "compress": {"int8": False},
+            "compress": {"forms": []},
         }
         | more
     )
