@@ -1,6 +1,5 @@
 """deploy, predict, models: commands about packages that answer."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,33 +33,104 @@ def deploy(
 
 
 def predict(
-    rows: Annotated[Path, typer.Argument(help="CSV, Parquet, JSON or JSON-lines file with rows.")],
+    rows: Annotated[
+        str,
+        typer.Argument(
+            help="Rows: a CSV, Parquet, Arrow or JSON lines file, a folder of them, a glob, or a URI as s3://bucket/folder."
+        ),
+    ],
     url: Annotated[str | None, typer.Option(help="An endpoint, as http://127.0.0.1:8000.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model at the endpoint, or a release: name@3.")] = None,
     package: Annotated[Path | None, typer.Option(help="A package's folder: predict here, without an endpoint.")] = None,
-    output_format: Annotated[
-        Literal["csv", "jsonl"] | None,
-        typer.Option("--format", help="csv for tables and jsonl for JSON, if not given."),
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the answers there, all or nothing: .parquet, .arrow, .csv or .jsonl. With --address also a "
+            "folder that the nodes share, as answers/. Without it they go to stdout as they come.",
+        ),
     ] = None,
+    output_format: Annotated[
+        Literal["csv", "jsonl", "parquet", "arrow"] | None,
+        typer.Option(
+            "--format", help="By the output's ending, if not given; to stdout csv for tables, jsonl for JSON."
+        ),
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(metavar="COLUMNS", help="Columns of the rows to copy into the answers: a,b or all.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave the answers of rows that cannot be read empty, instead of stopping."),
+    ] = False,
+    variant: Annotated[
+        str | None, typer.Option(help="A variant of the package; else the one for the machine that answers.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of a model call: all cores here, 1 for each actor of --address.")
+    ] = None,
+    batch_rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows answered at a time; about 8192, fewer of images.")
+    ] = None,
+    # Not RAY_ADDRESS, which other commands obey: a few rows must not travel because a cluster is known.
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Answer with actors on this Ray: host:port, auto, or local to start one."
+        ),
+    ] = None,
+    actors: Annotated[
+        str | None, typer.Option(metavar="N|N-M", help="Actors on that Ray; as many as fit, if not given.")
+    ] = None,
+    device: Annotated[Literal["cpu", "gpu"], typer.Option(help="gpu: each of those actors has a GPU.")] = "cpu",
     storage: StorageFolder = DEFAULT_STORAGE,
     talk: Talk = None,
 ) -> None:
-    """Answer the rows of a file, by an endpoint or a package."""
+    """Answer the rows of files, by a package here or on a Ray, or by an endpoint. Memory does not grow with them."""
     console = console_of(talk)
+    _require_one_that_answers(url, model, package)
+    _require_a_ray(address, actors, device)
+    from cluster.predict import wish as answers
+
+    kept = tuple(dict.fromkeys(name.strip() for name in keep.split(",") if name.strip()))
+    wish = answers.Wish(rows, output, output_format, kept, skip_bad, force, batch_rows)
+    try:
+        if url is not None:
+            _refuse_idle(variant=variant, threads=threads, address=address)
+            tally = answers.by_endpoint(wish, url, model, console.step)
+        else:
+            by = answers.ByPackage(package or answers.package_of(str(model), storage), variant, threads)
+            if address is None:
+                tally = answers.by_package(wish, by, console.step, console.talk)
+            else:
+                from cluster.place import Place
+
+                place = Place(address, verbose=console.is_verbose)
+                tally = answers.on_ray(wish, by, place, actors, console.step, console.talk, on_gpu=device == "gpu")
+    finally:
+        console.close()
+    console.talk(tally.words(output))
+
+
+def _require_one_that_answers(url: str | None, model: str | None, package: Path | None) -> None:
     if url is not None and package is not None:
         raise ConfigError("--url and --package exclude each other", "give one of them")
     if url is None and package is None and model is None:
         raise ConfigError("what should answer?", "--url of an endpoint, --package folder, or --model name@version")
-    from cluster import predict as answers
 
-    began = time.perf_counter()
-    if url is not None:
-        result = answers.over_http(rows, url, model)
-    else:
-        result = answers.here(rows, package or answers.package_of(str(model), storage))
-    kind = output_format or answers.default_format(rows)
-    console.data(answers.as_csv(result) if kind == "csv" else answers.as_json_lines(result))
-    console.talk(f"{len(result)} rows in {time.perf_counter() - began:.2f} s")
+
+def _require_a_ray(address: str | None, actors: str | None, device: str) -> None:
+    if address is None and (actors is not None or device == "gpu"):
+        given = "--actors" if actors is not None else "--device gpu"
+        raise ConfigError(
+            f"{given} is of actors on a Ray, and there is none", "--address host:port, or --address local to start one"
+        )
+
+
+def _refuse_idle(**options: object) -> None:
+    if given := [f"--{name}" for name, value in options.items() if value is not None]:
+        raise ConfigError(f"{', '.join(given)} cannot be chosen for an endpoint", "it was chosen where it was deployed")
 
 
 def models(

@@ -193,3 +193,22 @@ def _graph(
         [numpy_helper.from_array(np.asarray(value, dtype=np.float32), name) for name, value in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write_summing_package(folder: Path) -> Manifest:
+    """An 8x8 image whose 16 lots of four pixels are added up: as a Transformer adds up its tokens."""
+    nodes = [
+        helper.make_node("Reshape", ["image", "shape"], ["lots"]),
+        helper.make_node("ReduceSum", ["lots", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Mul", ["sums", "tenth"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
+    ]
+    spec = InputSpec(
+        name="image", kind="image", datatype="FP32", shape=PIXELS, columns=tuple(f"pixel_{i}" for i in range(64))
+    )
+    transforms = Transforms(image=ImageTransform(name="image", shape=PIXELS, mean=5.0, scale=6.3))
+    graph = _graph(nodes, {"image": (TensorProto.FLOAT, list(PIXELS))}, {"tenth": np.array([0.1])}, [4])
+    for name, value in (("shape", [-1, 16, 4]), ("axes", [1])):
+        graph.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    rows = {"image": np.zeros((3, *PIXELS), np.float32).tolist()}
+    return _write(folder, Recipe("sums", tuple("abcd"), (spec,), transforms, rows, {"fp32": graph}))

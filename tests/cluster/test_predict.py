@@ -1,29 +1,32 @@
 """`manta predict` with a package: rows to answers, bad rows named or left empty, outputs whole or not there."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from cluster.cli import app
 from cluster.predict import as_csv, here
-from cluster.predict.output import file_output
 from cluster.predict.wish import ByPackage, Wish, by_package
 from serving.predictor import Predictor
-from tests.cluster.predicting import people, write_csv, write_lines, write_mlp_package, write_parquet
+from tests.cluster.predicting import (
+    people,
+    pixels,
+    write_csv,
+    write_lines,
+    write_mlp_package,
+    write_parquet,
+    write_summing_package,
+)
 from tests.kinds import config, table, write_package_of_kinds
 from tests.packages import write_regression_package, write_table_package
-from training.errors import ConfigError, DataError, StorageError
+from training.errors import ConfigError, DataError
 from training.package.errors import PackageError
 
 
@@ -151,30 +154,6 @@ def test_rows_of_another_table_are_no_matter_of_skipping(tmp_path: Path, package
         answer(package, tmp_path / "less.parquet")
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "arrow"])
-def test_no_form_of_answers_loses_a_bit(tmp_path: Path, kind: Any) -> None:
-    rng = np.random.default_rng(0)
-    numbers = rng.integers(0, 2**32, 20_000, dtype=np.uint32).view(np.float32)
-    numbers = numbers[np.isfinite(numbers)]
-    with file_output(tmp_path / "a", kind, ()) as writer:
-        for start in range(0, len(numbers), 999):
-            writer.write(pa.table({"prediction": pa.array(numbers[start : start + 999])}))
-    match kind:
-        case "csv":
-            text = pacsv.read_csv(
-                tmp_path / "a", convert_options=pacsv.ConvertOptions(column_types={"prediction": "string"})
-            )
-            got = np.array([np.float32(value) for value in text["prediction"].to_pylist()])
-        case "jsonl":
-            lines = (tmp_path / "a").read_text().splitlines()
-            got = np.array([np.float32(json.loads(line)["prediction"]) for line in lines])
-        case "parquet":
-            got = pq.read_table(tmp_path / "a")["prediction"].to_numpy()
-        case _:
-            got = pa.ipc.open_file(tmp_path / "a").read_all()["prediction"].to_numpy()
-    assert got.tobytes() == numbers.tobytes()
-
-
 def test_answers_on_stdout_are_csv_for_tables_and_lines_for_json(tmp_path: Path, package: Path) -> None:
     write_csv(people(3), tmp_path / "rows.csv")
     write_lines(people(3).select(["age", "hours", "city"]), tmp_path / "rows.jsonl")
@@ -241,46 +220,6 @@ def test_force_replaces_an_output_only_once_the_new_one_is_whole(tmp_path: Path,
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 4
 
 
-SMALL_DISK = """
-import resource, sys
-from pathlib import Path
-from cluster.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-sys.argv = ["manta", "predict", *sys.argv[1:]]
-main()
-"""
-
-
-@pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
-def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path, package: Path, name: str) -> None:
-    write_parquet(people(9000), tmp_path / "rows.parquet")
-    arguments = [tmp_path / "rows.parquet", "--package", package, "--output", tmp_path / name, "--keep", "noise"]
-    found = subprocess.run(
-        [sys.executable, "-c", SMALL_DISK, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 3, found.stderr
-    assert f"{name} cannot be written: File too large" in found.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
-
-
-def test_a_run_that_is_killed_leaves_no_half_output(tmp_path: Path, package: Path) -> None:
-    pid = os.fork()
-    if pid == 0:
-        with file_output(tmp_path / "a.csv", "csv", ()) as writer:
-            writer.write(pa.table({"prediction": [1.0]}))
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(pid, 0)
-    assert not (tmp_path / "a.csv").exists()
-
-
-def test_an_output_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    with (
-        pytest.raises(StorageError, match="cannot be written: No such file"),
-        file_output(tmp_path / "no" / "a", "csv", ()),
-    ):
-        pass
-
-
 MILLION = """
 import json, resource, sys
 from pathlib import Path
@@ -314,9 +253,11 @@ def test_a_million_rows_take_no_more_memory_than_few(tmp_path: Path, package: Pa
         assert answers.slice(start, 100).drop_columns(["id"]).equals(expected.cast(answers.schema.remove(0)))
 
 
-def test_what_is_answered_does_not_depend_on_how_rows_fall_into_lots(tmp_path: Path) -> None:
-    write_mlp_package(tmp_path / "package")
-    write_parquet(people(257), tmp_path / "rows.parquet")
+@pytest.mark.parametrize("write", [write_mlp_package, write_summing_package])
+def test_what_is_answered_does_not_depend_on_how_rows_fall_into_lots(tmp_path: Path, write: Any) -> None:
+    """Of the second, onnxruntime itself gives a row that comes alone other last bits."""
+    write(tmp_path / "package")
+    write_parquet(people(129) if write is write_mlp_package else pixels(129), tmp_path / "rows.parquet")
     answers = [
         answer(tmp_path / "package", tmp_path / "rows.parquet", batch_rows=size, force=True)
         for size in (1, 3, 64, 1000)

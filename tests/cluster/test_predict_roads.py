@@ -10,10 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 from ray import serve
 
-from cluster.errors import ClusterError
 from cluster.place import Place
 from cluster.predict.on_ray import Actors, actors_for
 from cluster.predict.shipped import packed, unpacked_predictor
@@ -138,12 +136,59 @@ def test_a_ray_gives_the_bits_of_the_package_in_the_order_of_the_rows(
     write_csv(rows().slice(200), tmp_path / "all" / "b.csv")
     expected = bits(Predictor.load(package).predict_table(rows()))
     for output in (f"{tmp_path}/a.parquet", f"{tmp_path}/answers/"):
-        wish = Wish(str(tmp_path / "all"), output, keep=("noise",), batch_rows=10)
+        wish = Wish(str(tmp_path / "all"), output, keep=("city",), batch_rows=10)
         tally = on_ray(wish, ByPackage(package), Place("local"), "1", _nothing, _nothing, on_gpu=False)
         answers = pq.read_table(output)
         assert (tally.rows, tally.bad) == (NUM_ROWS, 0)
         assert bits(answers) == expected
-        noise = np.array(answers["noise"].to_pylist(), dtype=float)
-        np.testing.assert_allclose(noise, rows()["noise"].to_numpy())
+        assert [city or None for city in answers["city"].to_pylist()] == rows()["city"].to_pylist()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "all", "answers"]
     assert shared_ray == ["session", "session"]
+
+
+def test_what_goes_wrong_on_a_ray_is_said_in_one_line(shared_ray: list[str], package: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("age,hours,city\n1,2,Rome\n1,old,Rome\n")
+
+    def ask(output: str, variant: str | None = None, actors: str | None = None) -> None:
+        by = ByPackage(package, variant)
+        on_ray(Wish(str(tmp_path / "rows.csv"), output), by, Place("local"), actors, _nothing, _nothing, on_gpu=False)
+
+    for output in (f"{tmp_path}/a.csv", f"{tmp_path}/a/"):
+        with pytest.raises(DataError, match=r"row 1 \(the first is 0\) hours: is no number") as caught:
+            ask(output)
+        assert caught.value.message.endswith("is no number ('old')")
+    with pytest.raises(PackageError, match="no variant 'fp64'"):
+        ask(f"{tmp_path}/a.csv", variant="fp64")
+    with pytest.raises(CapacityError, match=r"2 actor\(s\) of 1 CPU each and a reader of 1 CPU can never run"):
+        ask(f"{tmp_path}/a.csv", actors="2-4")
+    for wrong in ("0", "many", "3-1", "2-"):
+        with pytest.raises(ConfigError, match="must be a number of actors or a range"):
+            ask(f"{tmp_path}/a.csv", actors=wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_actors_with_a_gpu_are_refused_where_there_is_none(ray_2_cpus: None) -> None:
+    with pytest.raises(CapacityError, match="has 2 CPU and 0 GPU"):
+        actors_for(None, 1, None, on_gpu=True)
+    assert actors_for(None, 1, "fp32", on_gpu=False) == Actors(1, 1, 1, 0, "fp32")
+
+
+def test_a_package_travels_as_bytes_and_is_verified_where_it_arrives(package: Path) -> None:
+    files = packed(package)
+    expected = bits(Predictor.load(package).predict_table(rows()))
+    assert bits(unpacked_predictor(files, None, 1).predict_table(rows())) == expected
+    files["golden.json"] += b" "
+    with pytest.raises(PackageError, match=r"golden\.json is not as it was written"):
+        unpacked_predictor(files, None, 1)
+
+
+def test_files_that_hold_a_kept_column_in_two_types(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    write_parquet(rows().slice(0, 9), tmp_path / "all" / "a.parquet")
+    write_csv(rows().slice(9, 9), tmp_path / "all" / "b.csv")
+    wish = Wish(str(tmp_path / "all"), f"{tmp_path}/a.parquet", keep=("noise",))
+    by_package(wish, ByPackage(package), _nothing, _nothing)
+    assert pq.read_table(tmp_path / "a.parquet")["noise"].equals(rows()["noise"].slice(0, 18))
+    (tmp_path / "all" / "b.csv").write_text("age,hours,city,noise\n1,2,Rome,loud\n")
+    with pytest.raises(DataError, match="--keep noise is double in the first rows and string later"):
+        by_package(Wish(wish.rows, f"{tmp_path}/b.parquet", keep=("noise",)), ByPackage(package), _nothing, _nothing)
