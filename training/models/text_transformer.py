@@ -59,8 +59,9 @@ class TextTransformer(nn.Module):
         hidden_BSD = self.norm(hidden_BSD)
         if self.pool == "cls":
             return hidden_BSD[:, 0]
-        is_token_BS1 = is_token_BS.unsqueeze(2).to(hidden_BSD.dtype)
-        return (hidden_BSD * is_token_BS1).sum(dim=1) / is_token_BS1.sum(dim=1)
+        is_token_B1S = is_token_BS.unsqueeze(1).to(hidden_BSD.dtype)
+        # A product, not a sum over an axis: onnxruntime adds such a sum in another order where there is a single row.
+        return (is_token_B1S @ hidden_BSD).squeeze(1) / is_token_B1S.sum(dim=2)
 
 
 class _Beside(nn.Module):
