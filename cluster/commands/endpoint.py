@@ -45,6 +45,8 @@ def predict(
     output: Annotated[
         str | None,
         typer.Option(
+            "--output",
+            "-o",
             metavar="FILE",
             help="Write the answers there, all or nothing: .parquet, .arrow, .csv or .jsonl. With --address also a "
             "folder that the nodes share, as answers/. Without it they go to stdout as they come.",
