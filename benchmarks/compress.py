@@ -28,7 +28,7 @@ import torch
 from benchmarks.compress_models import METRIC, Subject, mlp, resnet, trained, transformer
 from benchmarks.compress_peers import EAGER, Peer, peers_of
 from training.compress.compress import compress
-from training.compress.gate.choose import Candidate, beats
+from training.compress.gate.candidate import Candidate, beats
 from training.compress.job import CompressResult, Job
 from training.compress.measure.latency import measure_latency
 from training.compress.tasks import predict

@@ -6,6 +6,7 @@ import pytest
 from sklearn import metrics as sk
 
 from serving.predictor import Predictor
+from tests.training.tasks.way import QUICK
 from training.config import Experiment
 from training.data.prepared import Prepared
 from training.data.training_rows import training_rows
@@ -29,7 +30,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Prepared
                      "rename_labels": {"0": "malignant", "1": "benign"}, "split": {"test": 0.3, "validation": 0.2}},
             "model": {"hidden": [160, 160]},
             "train": {"epochs": 2, "augment": {"mixup": 0.2}, "imbalance": {"resample": "smote", "threshold": "f1"}},
-            "ensemble": {"members": 2}, "compress": {"max_drop": 1.0, "forms": ["int8", "int8_static"], "openvino": False, "measure_s": 0.02},
+            "ensemble": {"members": 2}, "compress": QUICK,
         }
     )  # fmt: skip
     run = RunFolder.of(experiment)

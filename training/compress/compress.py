@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from training.compress.gate.choose import Candidate, Decision, beats, choose, loss, value
+from training.compress.gate.candidate import Candidate, beats, value
+from training.compress.gate.choose import Decision, choose, loss
 from training.compress.gate.quality import Judge
 from training.compress.gate.slice_scores import slice_scores_of
 from training.compress.job import CompressResult, Job

@@ -11,7 +11,7 @@ import pytest
 from tests.training.compress.made_up_jobs import experiment_of, job_on
 from training.compress.compress import compress
 from training.compress.errors import NotMade
-from training.compress.gate.choose import Candidate, beats
+from training.compress.gate.candidate import Candidate, beats
 from training.compress.job import CompressResult, Job, Kept
 from training.progress import Silent
 

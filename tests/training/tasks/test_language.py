@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from serving.predictor import Predictor
-from tests.training.tasks.way import packaged
+from tests.training.tasks.way import QUICK, packaged
 from training.config import Experiment
 from training.data.config import DataConfig
 from training.data.prepare import prepare
@@ -81,7 +81,7 @@ def experiment(folder: Path, **more: Any) -> dict[str, Any]:
                  "sequence_length": LENGTH},
         "model": {"kind": "transformer", "layers": 1, "dim": 32, "heads": 2, "dropout": 0.0},
         "train": {"epochs": 10, "global_batch_size": 16, "peak_lr": 0.01, "warmup_fraction": 0.05},
-        "compress": {"max_drop": 1.0, "forms": ["int8", "int8_static"], "openvino": False, "measure_s": 0.02}, **more,
+        "compress": QUICK, **more,
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from cluster.predict import as_csv, here
 from serving.predictor import Predictor
 from serving.protocol.model import ModelHandler, ModelInfo
-from tests.training.tasks.way import packaged
+from tests.training.tasks.way import QUICK, packaged
 from training.config import Experiment
 from training.data.config import DataConfig
 from training.data.prepare import prepare
@@ -98,7 +98,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Work, nn.Module, M
     folder = tmp_path_factory.mktemp("colours")
     raw = {
         "name": "colours", "data": {**write(folder, "parquet"), "task": "multilabel"},
-        "model": {"hidden": [160, 160]}, "compress": {"max_drop": 1.0, "forms": ["int8", "int8_static"], "openvino": False, "measure_s": 0.02},
+        "model": {"hidden": [160, 160]}, "compress": QUICK,
         "train": {"epochs": 6, "peak_lr": 0.01, "label_smoothing": 0.02,
                   "imbalance": {"class_weights": "balanced", "threshold": 0.4}, "augment": {"mixup": 0.1}},
     }  # fmt: skip

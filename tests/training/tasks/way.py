@@ -17,6 +17,8 @@ from training.progress import Silent
 from training.run_folder import RunFolder
 from training.session import PlainSession
 
+QUICK = {"max_drop": 1.0, "forms": ["int8", "int8_static"], "openvino": False, "measure_s": 0.02}
+
 
 def packaged(raw: dict[str, Any], storage: Path) -> tuple[Work, nn.Module, Manifest, list[dict[str, float]]]:
     """The run's work, the best epoch's model, the package's manifest, and the epochs' scores."""

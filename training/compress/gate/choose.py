@@ -1,36 +1,12 @@
 """Which form to serve: decided from what was measured, touching nothing."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from training.compress.gate.candidate import MANY_ROWS, NOISE_FRACTION, SMALLER, Candidate, apart, beats, ratio, value
+from training.compress.gate.words import lost_words, own_value, size, speed, speed_of, values, why_chosen
 from training.compress_config import CompressConfig
-from training.package.manifest import Cost, Latency, Quality, SliceDrop, Variant
-
-NOISE_FRACTION = 0.05  # medians of one form measured twice differ by less than this
-SMALLER = 0.95  # of the baseline's bytes; what is larger than this is not smaller
-MANY_ROWS = "32"
-OBJECTIVES = {
-    "latency_p99": "p99 of a call", "latency_p50": "median of a call", "size": "bytes", "cost": "USD per million"
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One form and what was measured of it."""
-
-    variant: Variant
-    cost: Cost
-
-    @property
-    def name(self) -> str:
-        """Of the form."""
-        return self.variant.name
-
-    @property
-    def is_compressed(self) -> bool:
-        """Whether its weights really are fewer or smaller."""
-        return self.variant.weights_quantized_fraction > 0 or self.variant.weights_removed_fraction > 0
+from training.package.manifest import Quality, SliceDrop
 
 
 @dataclass(frozen=True)
@@ -72,7 +48,9 @@ def choose(
     }
     notes[baseline.name] = "the model as trained, which the others must beat"
     front = pareto_front([baseline, *offered])
-    reason = _why(baseline, chosen, config) if winners else _why_baseline(baseline, others, offered, refusals, config)
+    reason = (
+        why_chosen(baseline, chosen, config) if winners else _why_baseline(baseline, others, offered, refusals, config)
+    )
     by_value = sorted(winners, key=lambda each: value(each, config))
     ranking = dict.fromkeys([chosen.name, *(each.name for each in by_value), baseline.name])
     passed = tuple(each.name for each in (baseline, *offered))
@@ -87,7 +65,7 @@ def refusal(baseline: Candidate, other: Candidate, config: CompressConfig) -> st
     if lost := loss(other, config):
         return f"{name} {lost}"
     if not (_is_faster(baseline, other, config) or _is_smaller(baseline, other)):
-        return f"{name} it is neither faster nor smaller ({_speed(baseline, other)}, {_size(baseline, other)})"
+        return f"{name} it is neither faster nor smaller ({speed(baseline, other)}, {size(baseline, other)})"
     return ""
 
 
@@ -114,41 +92,12 @@ def reluctance(baseline: Candidate, other: Candidate, config: CompressConfig) ->
     """Why a form that is offered is not chosen over the baseline; empty where it may be."""
     if not beats(other, baseline, config):
         is_better = value(other, config) < value(baseline, config)
-        return f"{'not better by more than noise' if is_better else 'no better'}: {_values(baseline, other, config)}"
+        return f"{'not better by more than noise' if is_better else 'no better'}: {values(baseline, other, config)}"
     if config.objective == "size":
         return ""
-    if _ratio(baseline, other, MANY_ROWS) > 1 + NOISE_FRACTION:
-        return f"better, but 32 rows take it longer: {_speed_of(baseline, other, MANY_ROWS)}"
+    if ratio(baseline, other, MANY_ROWS) > 1 + NOISE_FRACTION:
+        return f"better, but 32 rows take it longer: {speed_of(baseline, other, MANY_ROWS)}"
     return ""
-
-
-def beats(one: Candidate, other: Candidate, config: CompressConfig) -> bool:
-    """Whether one is better than the other by more than noise, in what the objective measures."""
-    ours, theirs = value(one, config), value(other, config)
-    if config.objective == "size":
-        return ours < SMALLER * theirs
-    if not ours < (1 - NOISE_FRACTION) * theirs:
-        return False
-    key = str(config.batch_size) if config.objective != "cost" else MANY_ROWS
-    mine, its = one.cost.latency[key], other.cost.latency[key]
-    # A p99 of a noisy machine may not be told apart where the medians clearly are, in the same direction.
-    return _apart(mine.p50_range_ms, its.p50_range_ms) or (
-        config.objective == "latency_p99" and _apart(mine.p99_range_ms, its.p99_range_ms)
-    )
-
-
-def value(candidate: Candidate, config: CompressConfig) -> float:
-    """What the objective makes small."""
-    found: Latency = candidate.cost.latency[str(config.batch_size)]
-    match config.objective:
-        case "latency_p99":
-            return found.p99_ms
-        case "latency_p50":
-            return found.p50_ms
-        case "size":
-            return float(candidate.variant.size_bytes)
-    usd = candidate.cost.usd_per_million
-    return math.inf if usd is None else usd
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
@@ -168,12 +117,6 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     )
 
 
-def lost_words(quality: Quality) -> str:
-    """What was lost, with its interval."""
-    interval = f"95 % {quality.low:.4g} to {quality.high:.4g}" if math.isfinite(quality.low) else "no interval"
-    return f"{quality.metric} drops by {quality.drop:.4g}, {interval}"
-
-
 def _best(winners: Sequence[Candidate], config: CompressConfig) -> Candidate:
     best = min(winners, key=lambda each: value(each, config))
     equal = [each for each in winners if not beats(best, each, config)]
@@ -188,8 +131,8 @@ def _positive_drop(candidate: Candidate) -> float:
 def _is_faster(baseline: Candidate, other: Candidate, config: CompressConfig) -> bool:
     keys = {"1", MANY_ROWS, str(config.batch_size)}
     return any(
-        _ratio(baseline, other, key) < 1 - NOISE_FRACTION
-        and _apart(other.cost.latency[key].p50_range_ms, baseline.cost.latency[key].p50_range_ms)
+        ratio(baseline, other, key) < 1 - NOISE_FRACTION
+        and apart(other.cost.latency[key].p50_range_ms, baseline.cost.latency[key].p50_range_ms)
         for key in keys
     )
 
@@ -198,36 +141,17 @@ def _is_smaller(baseline: Candidate, other: Candidate) -> bool:
     return other.variant.size_bytes < SMALLER * baseline.variant.size_bytes
 
 
-def _apart(lower: tuple[float, float] | None, upper: tuple[float, float] | None) -> bool:
-    """Whether two ranges do not touch, the first below; unknown ones count as apart."""
-    return lower is None or upper is None or lower[1] < upper[0]
-
-
-def _ratio(baseline: Candidate, other: Candidate, batch_size: str) -> float:
-    return other.cost.latency[batch_size].p50_ms / baseline.cost.latency[batch_size].p50_ms
-
-
 def _note(baseline: Candidate, other: Candidate, config: CompressConfig, *, is_near: bool) -> str:
     quality = other.variant.quality
     assert quality is not None
-    why_not = reluctance(baseline, other, config) if is_near else f"others are far better: {_own(other, config)}"
-    said = why_not or f"{_values(baseline, other, config)}, {_size(baseline, other)}"
+    why_not = reluctance(baseline, other, config) if is_near else f"others are far better: {own_value(other, config)}"
+    said = why_not or f"{values(baseline, other, config)}, {size(baseline, other)}"
     return f"{said}; {lost_words(quality)}"
 
 
-def _why(baseline: Candidate, chosen: Candidate, config: CompressConfig) -> str:
-    quality = chosen.variant.quality
-    assert quality is not None
-    return (
-        f"of the forms that keep {quality.metric} it has the least {OBJECTIVES[config.objective]}: "
-        f"{_values(baseline, chosen, config)}, {_size(baseline, chosen)}; {lost_words(quality)} "
-        f"({config.max_drop:g} is allowed)"
-    )
-
-
 def _why_baseline(
-    baseline: Candidate, others: Sequence[Candidate], offered: Sequence[Candidate], refusals: Mapping[str, str],
-    config: CompressConfig,
+    baseline: Candidate, others: Sequence[Candidate], offered: Sequence[Candidate], compared: Sequence[Candidate],
+    refusals: Mapping[str, str], config: CompressConfig,
 ) -> str:  # fmt: skip
     if not others:
         return f"{baseline.name} is the only form that was made"
@@ -236,7 +160,7 @@ def _why_baseline(
     num_lossy = sum(bool(other.is_compressed and loss(other, config)) for other in others)
     parts = [
         f"{num_lossy} lose{'s' if num_lossy == 1 else ''} more than is allowed" if num_lossy else "",
-        _nearest(baseline, offered, config),
+        _nearest(baseline, compared, config),
         _others_refused(len(others) - num_lossy - len(offered)),
     ]
     return f"none of {len(others)} other forms beats {baseline.name}: {'; '.join(part for part in parts if part)}"
@@ -251,35 +175,3 @@ def _nearest(baseline: Candidate, offered: Sequence[Candidate], config: Compress
 
 def _others_refused(num: int) -> str:
     return f"{num} {'is' if num == 1 else 'are'} neither faster nor smaller" if num else ""
-
-
-def _values(baseline: Candidate, other: Candidate, config: CompressConfig) -> str:
-    if config.objective == "size":
-        return _size(baseline, other)
-    unit = "USD per million" if config.objective == "cost" else "ms"
-    return f"{_own(other, config)} against {value(baseline, config):.3g} {unit} of {baseline.name}"
-
-
-def _own(candidate: Candidate, config: CompressConfig) -> str:
-    """The objective's value of one form."""
-    found = f"{value(candidate, config):.3g}"
-    if config.objective in ("size", "cost"):
-        return f"{found} {'bytes' if config.objective == 'size' else 'USD per million'}"
-    rows = "one row" if config.batch_size == 1 else f"{config.batch_size} rows"
-    return f"{rows} in {found} ms ({'p99' if config.objective == 'latency_p99' else 'median'})"
-
-
-def _speed(baseline: Candidate, other: Candidate) -> str:
-    return f"one row in {_speed_of(baseline, other, '1')}, 32 rows in {_speed_of(baseline, other, MANY_ROWS)}"
-
-
-def _speed_of(baseline: Candidate, other: Candidate, batch_size: str) -> str:
-    after, before = other.cost.latency[batch_size].p50_ms, baseline.cost.latency[batch_size].p50_ms
-    return f"{after:.3g} ms against {before:.3g} ms"
-
-
-def _size(baseline: Candidate, other: Candidate) -> str:
-    ratio = baseline.variant.size_bytes / other.variant.size_bytes
-    if 1 / SMALLER > ratio > SMALLER:
-        return "as large"
-    return f"{ratio:.1f}x smaller" if ratio > 1 else f"{1 / ratio:.1f}x larger"

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from training.compress.gate.choose import Candidate, beats, choose
+from training.compress.gate.candidate import Candidate, beats
+from training.compress.gate.choose import choose
 from training.compress_config import CompressConfig
 from training.package.manifest import Cost, Latency, Quality, SliceDrop, Variant
 

@@ -16,8 +16,8 @@ from training.search.fused import Stack
 from training.session import Checkpoint, PlainSession
 
 CPU = torch.device("cpu")
-# Between a weight of a lane and of its trial by itself: sums in another order, which differ more on some processors (1.1e-5
-# with a quantile loss on a Zen 5, below 1e-5 on others). A rate that is 1 % off makes 1.5e-3.
+# Between a weight of a lane and of its trial by itself: sums in another order, which differ more on some processors
+# (1.1e-5 with a quantile loss on a Zen 5, below 1e-5 on others). A rate that is 1 % off makes 1.5e-3.
 CLOSE = 3e-5
 
 
