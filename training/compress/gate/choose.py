@@ -49,7 +49,9 @@ def choose(
     notes[baseline.name] = "the model as trained, which the others must beat"
     front = pareto_front([baseline, *offered])
     reason = (
-        why_chosen(baseline, chosen, config) if winners else _why_baseline(baseline, others, offered, refusals, config)
+        why_chosen(baseline, chosen, config)
+        if winners
+        else _why_baseline(baseline, others, offered, compared or offered, refusals, config)
     )
     by_value = sorted(winners, key=lambda each: value(each, config))
     ranking = dict.fromkeys([chosen.name, *(each.name for each in by_value), baseline.name])
