@@ -3,10 +3,13 @@
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
+from pydantic import ValidationError
 
 from cluster.evaluate import Wanted as Rows
 from cluster.evaluate import package_of, rows_with_truth
@@ -18,7 +21,7 @@ from training.config import Experiment
 from training.config_file import with_overrides
 from training.data.prepare import prepare
 from training.errors import ConfigError, DataError
-from training.package.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, SIGNATURE_FILE
 from training.package.read import Package, load_package
 from training.pipeline import record_compressed
 from training.progress import Progress
@@ -28,7 +31,8 @@ from training.run_folder import RunFolder
 from training.yaml_text import parse_yaml
 
 SECTION = "compress."
-_ANY = Experiment.model_validate({"name": "package", "data": {"source": "-", "target": "-"}})  # settings go into it
+_ANY_RAW = {"name": "package", "data": {"source": "-", "target": "-"}}
+_ANY = Experiment.model_validate(_ANY_RAW)  # settings go into it
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Wanted:
     data: str | None = None  # another table with the target; None: the package's own data
     target: str | None = None  # its name there, where it is called otherwise
     output: Path | None = None  # another folder for the result
+    force: bool = False  # replace a package that is there
     storage: str = "runs"
 
 
@@ -51,8 +56,8 @@ def compress_package(wanted: Wanted, progress: Progress, place: Place) -> dict[s
         PackageError: no package, or an altered one.
         DataError: no rows to judge by.
     """
-    config = settings_of(wanted.settings)
-    folder = package_of(wanted.model, wanted.storage)
+    folder = package_of(wanted.model, wanted.storage).resolve()
+    config = settings_of(wanted.settings, stored_settings(folder))
     target = _target(wanted, folder)
     package = load_package(folder)
     run = _run_of(folder)
@@ -77,8 +82,12 @@ def compress_package(wanted: Wanted, progress: Progress, place: Place) -> dict[s
     }  # fmt: skip
 
 
-def settings_of(pairs: Sequence[str]) -> CompressConfig:
-    """The settings of `--set`, with or without their section's name. Raises ConfigError naming every problem."""
+def settings_of(pairs: Sequence[str], before: Mapping[str, Any] | None = None) -> CompressConfig:
+    """The settings of `--set`, with or without their section's name, over those that the package was made with.
+
+    Raises:
+        ConfigError: naming every problem.
+    """
     values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -86,20 +95,35 @@ def settings_of(pairs: Sequence[str]) -> CompressConfig:
         if not equals or not key:
             raise ConfigError(f"--set {pair} is not of the form key=value", "for example --set max_drop=0.01")
         values[SECTION + key] = parse_yaml(value, f"the value of --set {key}")
-    return with_overrides(_ANY, values).compress
+    base = _ANY
+    if before:
+        with contextlib.suppress(ValidationError):  # of another version: the defaults of this one
+            base = Experiment.model_validate({**_ANY_RAW, "compress": before})
+    return with_overrides(base, values).compress
+
+
+def stored_settings(folder: Path) -> dict[str, Any]:
+    """How a package was compressed, as far as this version knows the keys."""
+    path = folder / EXPERIMENT_FILE
+    stored = (yaml.safe_load(path.read_text()) or {}).get("compress") or {} if path.exists() else {}
+    return {key: value for key, value in stored.items() if key in CompressConfig.model_fields}
 
 
 def _target(wanted: Wanted, folder: Path) -> Path:
-    if wanted.output is not None:
-        if wanted.output.exists() and not (wanted.output / MANIFEST_FILE).exists():
-            raise ConfigError(f"--output {wanted.output} is there already, and is no package", "give a new folder")
-        return wanted.output
-    if "packages" in folder.parts and (folder.parent.parent / "records").exists():
+    """Where the result goes. Never into a release, and over another package only by force."""
+    target = folder if wanted.output is None else wanted.output.resolve()
+    if target.parent.name == "packages" and (target.parent.parent / "records").exists():
         raise ConfigError(
-            f"{wanted.model} is a release, and releases never change",
+            f"{target} is a release, and releases never change",
             "--output FOLDER writes another package, and deploying that registers it as a version of its own",
         )
-    return folder
+    if wanted.output is None or not target.exists() or target == folder:
+        return target
+    if not (target / MANIFEST_FILE).exists():
+        raise ConfigError(f"--output {wanted.output} is there already, and is no package", "give a new folder")
+    if not wanted.force:
+        raise ConfigError(f"--output {wanted.output} is a package already", "--force replaces it")
+    return target
 
 
 def _run_of(folder: Path) -> RunFolder | None:

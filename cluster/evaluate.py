@@ -16,8 +16,10 @@ from cluster.releases import registry_of
 from serving.errors import RegistryError
 from serving.predictor import Predictor, inputs_of_table
 from training.data.config import DataConfig
+from training.data.labels import label_matrix, with_labels
 from training.data.raw import Raw
 from training.data.sources import read_sources
+from training.data.text_windows import token_counts
 from training.errors import ConfigError, DataError
 from training.evaluation.evaluate import About, Answered, Evaluation, evaluate
 from training.evaluation.truth import Truth, truth_of
@@ -27,7 +29,7 @@ from training.package.errors import PackageError
 from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, Manifest
 from training.package.pii import Pseudonymiser
 from training.package.read import Package, reference_of
-from training.package.transforms import FeatureEncoder
+from training.package.transforms import FeatureEncoder, encoder_inputs
 from training.run_folder import RunFolder
 
 NO_TARGET = "-"  # of a package that does not say what it predicts
@@ -74,9 +76,17 @@ def judge(wanted: Wanted, storage: str) -> Evaluation:
 
 
 def rows_with_truth(package: Package, wanted: Wanted) -> tuple[pa.Table, np.ndarray]:
-    """Raw rows of another table (M,) whose target is known, and class ids or values (M,). Raises as `judge`."""
-    _, raw, truth = _read(package, wanted)
-    return raw.table.take(pa.array(truth.rows)), truth.target_M
+    """Raw rows of another table (M,) whose target is known, and it as `held_out_scores` takes it. Raises as `judge`."""
+    manifest = package.manifest
+    if manifest.task not in ("multilabel", "language_modelling"):
+        _, raw, truth = _read(package, wanted)
+        return raw.table.take(pa.array(truth.rows)), truth.target_M
+    data, raw = _raw(package, wanted)
+    if manifest.task == "language_modelling":
+        tokens = FeatureEncoder(package.transforms)(encoder_inputs(raw.table, manifest.inputs))["tokens"]
+        return raw.table, token_counts(tokens)
+    table = with_labels(raw.table, data)
+    return table, label_matrix(table.column(data.target_name), manifest.labels, data.target_name)
 
 
 def _read(package: Package, wanted: Wanted) -> tuple[DataConfig, Raw, Truth]:
@@ -84,14 +94,19 @@ def _read(package: Package, wanted: Wanted) -> tuple[DataConfig, Raw, Truth]:
     if manifest.task in ("multilabel", "language_modelling"):
         raise ConfigError(
             f"{wanted.model} answers {'several labels a row' if manifest.labels else 'how likely texts are'}, which "
-            "cannot be judged on another table yet",
+            "`manta evaluate` cannot judge yet",
             "its held-out scores stand in its model card; `manta predict` answers rows",
         )
+    data, raw = _raw(package, wanted)
+    return data, raw, truth_of(raw.table, data.target_name, manifest.labels, data.rename_labels)
+
+
+def _raw(package: Package, wanted: Wanted) -> tuple[DataConfig, Raw]:
     data = data_config(package, wanted)
     _require_key(package, data)
     raw = read_sources(data, source=wanted.data)
-    _require_columns(raw.table, manifest, data, wanted.by)
-    return data, raw, truth_of(raw.table, data.target_name, manifest.labels, data.rename_labels)
+    _require_columns(raw.table, package.manifest, data, wanted.by)
+    return data, raw
 
 
 def package_of(model: str, storage: str) -> Path:

@@ -1,12 +1,12 @@
 """The lines that `manta run` and `manta tune` end with: what a run, or its search, came to, for people."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from textwrap import wrap
 from typing import Any
 
 from cluster.console import duration, table_lines
 from training.journal import Event
+from training.package.card_text import digits
 from training.package.manifest import Manifest
 from training.run_folder import in_yaml
 from training.run_record import RunRecord
@@ -44,7 +44,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
         ("spent", spent_text(record)),
         ("training", _fit(record.last("fit"))),
         ("folds", folds_summary(summarise(record.folder).cross_validation, absent="")),
-        ("score", f"{packaged['metric']} {packaged['score']:.4f}" if packaged else ""),
+        ("score", f"{packaged['metric']} {digits(packaged['score'])}" if packaged else ""),
         ("variant", f"{compressed['chosen']}: {compressed['reason']}" if compressed else ""),
         ("served", _served(record.last("served"))),
         ("release", f"{registered['name']}@{registered['version']}" if registered else ""),
@@ -62,7 +62,7 @@ def _failure(record: RunRecord) -> str:
 
 def tune_text(outcome: Mapping[str, Any]) -> str:
     """The best trial of a search with its settings, and the Pareto front. `outcome` is what `work.tune` gave."""
-    lines = [f"{outcome['metric']}: {outcome['score']:.4f} ({outcome['trial']})"]
+    lines = [f"{outcome['metric']}: {digits(outcome['score'])} ({outcome['trial']})"]
     lines += [f"{name}: {_value(name, value)}" for name, value in outcome["values"].items() if name != "score"]
     lines += [f"{key}: {in_yaml(value)}" for key, value in outcome["params"].items()]
     lines += [f"ended: {outcome['ended']}"] if outcome["ended"] else []
@@ -81,16 +81,18 @@ def _front_lines(outcome: Mapping[str, Any]) -> list[str]:
 def _value(objective: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.4f}" if objective == "score" else f"{value:.4g}"
+    return digits(value) if objective == "score" else f"{value:.4g}"
 
 
 def folds_summary(found: FoldsSummary | None, absent: str = "-") -> str:
     """A cross-validation in a few words."""
     if found is None or found.mean is None:
         return absent
-    interval = f" ({found.low:.4f} to {found.high:.4f})" if found.low is not None and found.high is not None else ""
+    interval = (
+        f" ({digits(found.low)} to {digits(found.high)})" if found.low is not None and found.high is not None else ""
+    )
     seeds = f" x {found.num_seeds} seeds" if found.num_seeds > 1 else ""
-    return f"{found.metric} {found.mean:.4f}{interval}, {found.num_folds} folds{seeds}"
+    return f"{found.metric} {digits(found.mean)}{interval}, {found.num_folds} folds{seeds}"
 
 
 def _data(event: Event) -> str:
@@ -106,7 +108,7 @@ def _search(event: Event) -> str:
     counts = [(event["num_complete"], "complete"), (event["num_pruned"], "pruned"), (event["num_failed"], "failed")]
     trials = ", ".join(f"{count} {state}" for count, state in counts if count) or "none trained to its end"
     early = f"; {ended}" if (ended := event.get("ended", "")) and not ended.startswith("all ") else ""
-    return f"{event['best_trial']} is best, {event['metric']} {event['best_score']:.4f} ({trials}{early})"
+    return f"{event['best_trial']} is best, {event['metric']} {digits(event['best_score'])} ({trials}{early})"
 
 
 def spent_text(record: RunRecord) -> str:
@@ -135,7 +137,8 @@ def _variant_lines(seen: SideBySide) -> list[str]:
     """The objective beside score, memory and size; then what could not be made."""
     timed = Objective("latency_p99", 1)
     objectives = [each for each in dict.fromkeys((seen.objective, timed)) if each.name != "size"]
-    heads = ["  variant", seen.metric, seen.lost, *(each.title for each in objectives), "memory", "size", ""]
+    lost = seen.lost if seen.judged_by == seen.metric else f"{seen.lost} of {seen.judged_by}"
+    heads = ["  variant", seen.metric, lost, *(each.title for each in objectives), "memory", "size", ""]
     forms = _shown(seen)
     lines = table_lines([heads, *(_variant_row(form, seen, objectives) for form in forms)])
     more = len(seen.forms) - len(forms)
@@ -157,11 +160,11 @@ def _shown(seen: SideBySide) -> list[Form]:
 
 
 def _variant_row(form: Form, seen: SideBySide, objectives: Sequence[Objective]) -> list[str]:
-    score = form.variant.metrics.get(seen.metric)
+    drop = f"{seen.drop_text(form.drop, form.judged_by)}{seen.of_other(form)}"
     return [
         f"{'*' if form.standing == 'chosen' else ' '} {form.name}",
-        "-" if score is None or not isfinite(score) else f"{score:.4f}",
-        "" if form.name == seen.baseline else seen.drop_text(form.drop).replace("–", "-"),
+        seen.score_text(form).replace("–", "-"),
+        "" if form.name == seen.baseline else drop.replace("–", "-"),
         *(_objective_value(each, form) for each in objectives),
         "-" if form.memory_mb is None else f"{form.memory_mb:.0f} MB",
         f"{form.variant.size_bytes / 1024:.0f} KiB",

@@ -21,7 +21,7 @@ from training.package.machine import this_machine
 from training.package.manifest import InputSpec, Variant
 from training.package.pick import pick_variant
 from training.package.pii import KEY_VARIABLE, Pseudonymiser
-from training.package.read import Package, load_package
+from training.package.read import Package, load_with
 from training.package.replay import check_golden
 from training.package.runtime import open_runner, why_not_here
 from training.package.tensor_specs import TensorSpec, tensor_specs_of
@@ -68,7 +68,11 @@ class Predictor:
         Raises:
             PackageError: it does not verify, or has no such variant, or none that can run here.
         """
-        package, machine = load_package(folder), this_machine()
+        return load_with(folder, lambda package: cls._of(package, variant, num_threads))
+
+    @classmethod
+    def _of(cls, package: Package, variant: str | None, num_threads: int) -> Self:
+        machine = this_machine()
         picked = pick_variant(package.manifest, machine, lambda known: why_not_here(known, machine), variant)
         return cls(package, picked.variant, num_threads, picked.reason)
 

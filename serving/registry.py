@@ -18,6 +18,7 @@ from pydantic import Field
 
 from serving.errors import RegistryError
 from training.package.errors import PackageNotWritten
+from training.package.manifest import score_of
 from training.package.read import load_package
 from training.package.shapes import StoredModel
 from training.package.write import copy_package
@@ -75,12 +76,8 @@ class Registry:
             manifest = copy_package(package_folder, self.root / name / "packages" / package_id)
         except PackageNotWritten as error:
             raise RegistryError(f"the registry {self.root} cannot be written: {error.message}", error.hint) from error
-        details = {
-            "package": package_id,
-            "run": run,
-            "metric": manifest.metric,
-            "score": manifest.variant().metrics.get(manifest.metric),
-        }
+        metric, score = score_of(manifest.variant(), manifest.metric) or (manifest.metric, None)
+        details = {"package": package_id, "run": run, "metric": metric, "score": score}
         version = self._append(name, "registered", details).version
         return self.resolve(f"{name}@{version}")
 

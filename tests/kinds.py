@@ -20,7 +20,7 @@ from training.features import fit_transforms
 from training.package.machine import this_machine
 from training.package.manifest import Comparison, Cost, Latency, Lineage, Manifest, Variant
 from training.package.transforms import FeatureEncoder, encoder_inputs
-from training.packing import build_package, pick_golden_rows
+from training.packing import Contents, build_package, pick_golden_rows
 
 NUM_ROWS = 60
 IMAGE_SHAPE = (3, 6, 5)
@@ -96,13 +96,13 @@ def write_package_of_kinds(folder: Path, rows: pa.Table, data: DataConfig, hash_
     compressed = CompressResult(
         (variant,), "fp32", "the only one", _comparison(variant), content, {"fp32": golden}, {"fp32": golden}
     )
-    return build_package(
-        folder,
+    contents = Contents(
         experiment=Experiment.model_validate({"name": "kinds", "data": data.model_dump(exclude_unset=True)}),
         task="classification", labels=schema.labels, inputs=inputs, transforms=transforms,
         compressed=compressed, golden_rows=golden_rows, weights={},
         metric="test/accuracy", metric_mode="max", lineage=Lineage(run="kinds", data_fingerprint="abc"),
     )  # fmt: skip
+    return build_package(folder, contents)
 
 
 def _comparison(variant: Variant) -> Comparison:

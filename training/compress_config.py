@@ -1,9 +1,11 @@
 """Compression: which smaller or faster forms are tried, and what they may cost. Importable without torch or ray."""
 
+import difflib
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from training.metric_names import METRIC_MODES
 from training.package.shapes import StrictModel
 
 Form = Literal["fp16", "bf16", "int8", "int8_static", "int8_weights", "int4", "fp8"]
@@ -83,13 +85,16 @@ class CompressConfig(StrictModel):
         default=None, description="held-out score that must be kept; null: the one that the search or training is by"
     )
     max_drop: float = Field(
-        default=0.005, ge=0, description="loss of that score allowed (relative for regression errors)"
+        default=0.005,
+        ge=0,
+        description="loss of that score allowed; of one where less is better, as rmse or log_loss, its rise as a share",
     )
     max_slice_drop: float | None = Field(
         default=None,
         ge=0,
-        description="loss of right answers allowed in any slice, where chance does not explain it (relative for "
-        "regression errors); null: twice max_drop, at least 0.01",
+        description="loss of right answers allowed in any slice, where chance does not explain it; of a regression the "
+        "rise of its mean absolute error as a share, of texts the loss of log-likelihood a byte; null: twice max_drop, "
+        "at least 0.01",
     )
     slices: Literal["auto"] | tuple[str, ...] = Field(
         default="auto",
@@ -132,6 +137,14 @@ class CompressConfig(StrictModel):
     def slice_drop(self) -> float:
         """What a slice may lose."""
         return max(2 * self.max_drop, 0.01) if self.max_slice_drop is None else self.max_slice_drop
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_exists(cls, metric: str | None) -> str | None:
+        if metric is not None and metric.rpartition("/")[2] not in METRIC_MODES:
+            near = difflib.get_close_matches(metric.rpartition("/")[2], METRIC_MODES, n=1)
+            raise ValueError(f"{metric} is no score{f' (nearest: {near[0]})' if near else ''}")
+        return metric
 
     @model_validator(mode="after")
     def _cost_needs_a_price(self) -> Self:

@@ -31,15 +31,22 @@ def problems_of(errors: list[ErrorDetails], raw: Any) -> list[Problem]:
     for key, error in placed:
         if error["type"].endswith("_type") and _says_more(key, placed):
             continue
+        if error["type"] == "too_short" and _has_inside(key, placed):
+            continue  # pydantic counts only what is right of a list
         texts.setdefault(key, []).append(_text(error, split_key(key)))
     return [Problem(key, _joined(list(dict.fromkeys(found)))) for key, found in texts.items()]
 
 
 def _says_more(key: str, placed: list[tuple[str, ErrorDetails]]) -> bool:
     """True when another member of a union took the type and says what is wrong with or inside the value."""
-    return any(
-        other.startswith(f"{key}.") or (other == key and error["type"] == "value_error") for other, error in placed
-    )
+    return _has_inside(key, placed) or any(
+        other == key and error["type"] == "value_error" for other, error in placed
+    )  # fmt: skip
+
+
+def _has_inside(key: str, placed: list[tuple[str, ErrorDetails]]) -> bool:
+    """True when something inside the value is wrong."""
+    return any(other.startswith(f"{key}.") for other, _ in placed)
 
 
 def problem_lines(problems: list[Problem]) -> list[str]:

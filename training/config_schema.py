@@ -151,7 +151,8 @@ def _models_in(annotation: Any) -> list[tuple[type[BaseModel], str, str]]:
 def _condition(model: type[BaseModel]) -> str:
     kind = model.model_fields.get("kind")
     if kind is not None and get_origin(_strip(kind.annotation)) is Literal:
-        return f"kind={get_args(_strip(kind.annotation))[0]}"
+        kinds = get_args(_strip(kind.annotation))
+        return f"kind={kinds[0]}" if len(kinds) == 1 else ""  # a model of several kinds has the same keys in each
     return "own class" if set(model.model_fields) == {"target", "args"} else ""
 
 

@@ -1,6 +1,7 @@
 """From a compressed model to a package: golden rows, model card, weights, manifest. Shape letters: N rows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from training.compress.job import CompressResult
 from training.config import Experiment
+from training.metric_names import METRIC_MODES
 from training.package.answers import output_specs, outputs_of
 from training.package.card import CardFacts, model_card
 from training.package.card_measured import SliceScore
@@ -38,86 +40,92 @@ from training.sketching import package_reference
 NUM_GOLDEN_ROWS = 16
 
 
-def build_package(
-    folder: Path,
-    *,
-    experiment: Experiment,
-    task: Task,
-    labels: tuple[str, ...],
-    inputs: tuple[InputSpec, ...],
-    transforms: Transforms,
-    compressed: CompressResult,
-    golden_rows: Mapping[str, np.ndarray],
-    weights: Mapping[str, Tensor],
-    metric: str,
-    metric_mode: Literal["max", "min"],
-    lineage: Lineage,
-    num_rows: Mapping[str, int] | None = None,
-    threshold: float | None = None,
-    target_mean: float = 0.0,
-    target_scale: float = 1.0,
-    train_rows: pa.Table | None = None,
-) -> Manifest:
-    """Write the package and return its manifest. An older package in `folder` stays until this one is whole.
+@dataclass(frozen=True)
+class Contents:
+    """What a package is made of."""
 
-    Args:
-        folder: where the package goes.
-        experiment: resolved, with the best trial's settings applied.
-        task: what the model predicts.
-        labels: classes in the order of the model's outputs; empty for a regression.
-        inputs: what a client sends.
-        transforms: from that to the model's tensors.
-        compressed: the variants and their files.
-        golden_rows: raw held-out rows, see `pick_golden_rows`; `compressed` holds the answers to them.
-        weights: the trained weights, kept for training further.
-        metric: the score that decided, for example "test/accuracy".
-        metric_mode: whether a higher or a lower score is better.
-        lineage: where the model came from.
-        num_rows: rows of each part, for the model card.
-        threshold: of two classes, the probability of the last label from which it is the answer.
-        target_mean: that a regression's model predicts differences from.
-        target_scale: in units of which it does.
-        train_rows: raw training rows, of which the reference for drift is made; without them there is none.
-    """
-    golden = Golden(
-        labels=labels,
-        inputs={spec.name: array_to_json(golden_rows[spec.name], spec) for spec in inputs},
-        outputs=golden_outputs(compressed, task, labels, threshold),
-    )
-    manifest = Manifest(
+    experiment: Experiment  # resolved, with the best trial's settings applied
+    task: Task  # what the model predicts
+    labels: tuple[str, ...]  # classes in the order of the model's outputs; empty for a regression
+    inputs: tuple[InputSpec, ...]  # what a client sends
+    transforms: Transforms  # from that to the model's tensors
+    compressed: CompressResult  # the variants, their files, and their answers to the golden rows
+    golden_rows: Mapping[str, np.ndarray]  # raw held-out rows, see `pick_golden_rows`
+    weights: Mapping[str, Tensor]  # as trained, kept for training further
+    metric: str  # the score that decided, for example "test/accuracy"
+    metric_mode: Literal["max", "min"]  # whether a higher or a lower score is better
+    lineage: Lineage  # where the model came from
+    threshold: float | None = None  # of two classes, the probability of the last label from which it is the answer
+    target_mean: float = 0.0  # that a regression's model predicts differences from
+    target_scale: float = 1.0  # in units of which it does
+    train_rows: pa.Table | None = None  # raw, of which the reference for drift is made; without them there is none
+
+
+def build_package(folder: Path, contents: Contents) -> Manifest:
+    """Write the package and return its manifest. An older package in `folder` stays until this one is whole."""
+    manifest = _manifest(contents)
+    return write_package(folder, manifest, _files(contents, manifest))
+
+
+def _manifest(contents: Contents) -> Manifest:
+    """Still without digests."""
+    compressed = contents.compressed
+    return Manifest(
         format_version=FORMAT_VERSION,
-        name=experiment.model_name,
+        name=contents.experiment.model_name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        task=task,
-        labels=labels,
-        threshold=threshold,
-        inputs=inputs,
-        outputs=output_specs(task, labels),
-        metric=metric,
-        metric_mode=metric_mode,
+        task=contents.task,
+        labels=contents.labels,
+        threshold=contents.threshold,
+        inputs=contents.inputs,
+        outputs=output_specs(contents.task, contents.labels),
+        metric=contents.metric,
+        metric_mode=contents.metric_mode,
         variants=compressed.variants,
         chosen=compressed.chosen,
         chosen_reason=compressed.reason,
         comparisons=(compressed.comparison,),
         not_made=dict(compressed.not_made),
-        lineage=lineage,
+        lineage=contents.lineage,
         sha256={},
     )
+
+
+def _files(contents: Contents, manifest: Manifest) -> dict[str, bytes | Path]:
+    """All but the manifest, by path inside the package."""
+    experiment, golden = contents.experiment, _golden(contents)
+    scale = {"target_mean": repr(contents.target_mean), "target_scale": repr(contents.target_scale)}
+    facts = card_facts(experiment, golden, contents.compressed.slices)
     files: dict[str, bytes | Path] = {
         EXPERIMENT_FILE: yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).encode(),
-        TRANSFORMS_FILE: transforms.model_dump_json(indent=2).encode(),
+        TRANSFORMS_FILE: contents.transforms.model_dump_json(indent=2).encode(),
         GOLDEN_FILE: golden.model_dump_json().encode(),
-        CARD_FILE: model_card(manifest, card_facts(experiment, golden, num_rows or {}, compressed.slices)).encode(),
-        WEIGHTS_FILE: _safetensors(weights, {"target_mean": repr(target_mean), "target_scale": repr(target_scale)}),
-        **compressed.files,
+        CARD_FILE: model_card(manifest, facts).encode(),
+        WEIGHTS_FILE: _safetensors(contents.weights, scale),
+        **contents.compressed.files,
     }
-    if train_rows is not None:
-        reference = package_reference(
-            train_rows, compressed.scores[compressed.chosen], experiment=experiment, task=task, labels=labels,
-            inputs=inputs, hashed=transforms.hashed, threshold=threshold,
-        )  # fmt: skip
-        files[REFERENCE_FILE] = reference.model_dump_json().encode()
-    return write_package(folder, manifest, files)
+    if contents.train_rows is not None:
+        files[REFERENCE_FILE] = _reference(contents, contents.train_rows)
+    return files
+
+
+def _golden(contents: Contents) -> Golden:
+    rows = contents.golden_rows
+    return Golden(
+        labels=contents.labels,
+        inputs={spec.name: array_to_json(rows[spec.name], spec) for spec in contents.inputs},
+        outputs=golden_outputs(contents.compressed, contents.task, contents.labels, contents.threshold),
+    )
+
+
+def _reference(contents: Contents, train_rows: pa.Table) -> bytes:
+    compressed = contents.compressed
+    reference = package_reference(
+        train_rows, compressed.scores[compressed.chosen], experiment=contents.experiment, task=contents.task,
+        labels=contents.labels, inputs=contents.inputs, hashed=contents.transforms.hashed,
+        threshold=contents.threshold,
+    )  # fmt: skip
+    return reference.model_dump_json().encode()
 
 
 def pick_golden_rows(held_out: pa.Table, inputs: tuple[InputSpec, ...]) -> dict[str, np.ndarray]:
@@ -153,10 +161,8 @@ def golden_outputs(
     }
 
 
-def card_facts(
-    experiment: Experiment, golden: Golden, num_rows: Mapping[str, int], slices: Sequence[SliceScore] = ()
-) -> CardFacts:
-    """What the model card says beyond the manifest."""
+def card_facts(experiment: Experiment, golden: Golden, slices: Sequence[SliceScore] = ()) -> CardFacts:
+    """What the model card says beyond the manifest. Args: slices: in any order."""
     settings = experiment.model.model_dump(mode="json")
     kind = settings.pop("kind", None) or settings.pop("target")
     members = f"mean of {experiment.ensemble.members} models: " if experiment.ensemble else ""
@@ -164,17 +170,25 @@ def card_facts(
         source=experiment.data.source,
         test_source=experiment.data.test,
         target=experiment.data.target_name,
-        num_rows=num_rows,
         port=experiment.serve.port,
         example={name: values[0] for name, values in golden.inputs.items()},
         intended_use=experiment.card.intended_use,
         out_of_scope=experiment.card.out_of_scope,
         owner=experiment.card.owner,
-        slices=slices,
+        slices=_worst_first(slices),
         threshold_goal=goal if isinstance(goal := experiment.train.imbalance.threshold, str) else "",
         balanced_by=experiment.balanced_by,
         architecture=f"{members}{kind} ({', '.join(f'{key} {value}' for key, value in settings.items())})",
     )
+
+
+def _worst_first(slices: Sequence[SliceScore]) -> list[SliceScore]:
+    """By the score that they are of, which need not be the one that decided over the model."""
+
+    def badness(part: SliceScore) -> float:
+        return part.score if METRIC_MODES.get(part.metric.rpartition("/")[2]) == "min" else -part.score
+
+    return sorted(slices, key=badness, reverse=True)
 
 
 def _safetensors(weights: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:

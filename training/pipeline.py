@@ -27,7 +27,7 @@ from training.package.errors import UserError
 from training.package.machine import describe_machine
 from training.package.manifest import Lineage, Manifest
 from training.package.read import load_package
-from training.packing import build_package, pick_golden_rows
+from training.packing import Contents, build_package, pick_golden_rows
 from training.progress import Progress
 from training.provenance import FILE as PROVENANCE_FILE
 from training.provenance import provenance_of, versions
@@ -290,6 +290,10 @@ def _is_packaged(work: Work, name: str, settings: dict[str, Any]) -> bool:
 def run_all(work: Work) -> Manifest:
     """From the table to the package."""
     require_workers(work.experiment)  # now, and not after the whole search
+    if work.experiment.compress != CompressConfig() and work.run.journal.last("packaged") is None:
+        from training.compress.of_run import require_settings  # noqa: PLC0415  # loads ONNX Runtime
+
+        require_settings(work.experiment, work.prepared, work.metric)
     if work.experiment.search:
         _ = work.prepared  # also where the search is done: what comes after it is of these rows, too
     found = tune(work) if work.experiment.search else None
@@ -331,22 +335,22 @@ def _package(
     golden_rows = pick_golden_rows(prepared.test_rows, facts.inputs)
     job = job_of(experiment, prepared, weights, metric=work.metric, golden_rows=golden_rows, code_path=work.code_path)
     compressed = compress_model(job, work.progress)
-    manifest = build_package(
-        work.run.package, experiment=experiment, task=facts.task, labels=facts.labels, inputs=facts.inputs,
+    contents = Contents(
+        experiment=experiment, task=facts.task, labels=facts.labels, inputs=facts.inputs,
         transforms=facts.transforms, compressed=compressed, golden_rows=golden_rows, weights=weights,
         train_rows=prepared.reference_rows,
         metric=f"test/{work.metric}", metric_mode=METRIC_MODES[work.metric],
-        lineage=_lineage(work, prepared, trial), num_rows=_num_rows(prepared), threshold=job.held_out.threshold,
+        lineage=_lineage(work, prepared, trial), threshold=job.held_out.threshold,
         target_mean=facts.target_mean, target_scale=facts.target_scale,
     )  # fmt: skip
-    return manifest, compressed
+    return build_package(work.run.package, contents), compressed
 
 
 def _lineage(work: Work, prepared: Prepared, trial: str) -> Lineage:
     provenance = provenance_of(work.experiment, work.code_path)
     return Lineage(
         run=work.experiment.name, trial=None if trial == OWN else trial, data_fingerprint=prepared.facts.fingerprint,
-        data_sources=tuple(asdict(source) for source in prepared.sources),
+        num_rows=_num_rows(prepared), data_sources=tuple(asdict(source) for source in prepared.sources),
         versions=versions(), machine=describe_machine(), code_digest=provenance.code.digest,
         own_code_digest=provenance.own_code.digest, commit=provenance.code.commit,
     )  # fmt: skip

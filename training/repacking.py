@@ -31,6 +31,10 @@ def extend_package(package: Package, compressed: CompressResult, folder: Path) -
         package: as it is.
         compressed: with the forms that the package had, and new ones.
         folder: where it goes; the package's own folder changes at once or not at all.
+
+    Raises:
+        PackageError: a file of the package was altered since it was loaded; or its own folder holds another package by
+            now, whose forms would be lost.
     """
     manifest, newest = package.manifest, compressed.comparison
     made = {variant.name for variant in compressed.variants}
@@ -49,8 +53,12 @@ def extend_package(package: Package, compressed: CompressResult, folder: Path) -
     files |= {path: content for path, content in compressed.files.items() if path not in manifest.sha256}
     files[GOLDEN_FILE] = answers.model_dump_json().encode()
     if CARD_FILE in files and (experiment := stored_experiment(package.folder)) is not None:
-        files[CARD_FILE] = model_card(extended, card_facts(experiment, answers, {}, compressed.slices)).encode()
-    return write_package(folder, extended, files)
+        files[CARD_FILE] = model_card(extended, card_facts(experiment, answers, compressed.slices)).encode()
+    digests = {path: manifest.sha256[path] for path, content in files.items() if isinstance(content, Path)}
+    is_own = folder.resolve() == package.folder.resolve()
+    return write_package(
+        folder, extended, files, digests=digests, replaces=package.manifest_sha256 if is_own else None
+    )  # fmt: skip
 
 
 def stored_experiment(folder: Path) -> Experiment | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from training.metric_names import METRIC_MODES, Mode
-from training.package.manifest import Comparison, Latency, Manifest, Variant
+from training.package.card_text import ROUNDING, digits
+from training.package.manifest import Comparison, Latency, Manifest, Variant, score_of
 from training.run_record import RunRecord
 
 Standing = Literal["chosen", "front", "kept", "refused", "elsewhere"]
@@ -30,6 +31,7 @@ class Form:
     drop: float | None  # of the score, positive is worse; None where it is not known or no number
     low: float | None  # its 95 % interval
     high: float | None
+    judged_by: str  # the score that the loss is of, which need not be the one that decided over the model
 
     @property
     def name(self) -> str:
@@ -94,23 +96,50 @@ class SideBySide:
     distilled: Sequence[Mapping[str, Any]] = ()
 
     @property
+    def judged_by(self) -> str:
+        """The score that the losses are of, as of the form that was judged last."""
+        return next((form.judged_by for form in reversed(self.forms) if form.variant.quality), self.metric)
+
+    @property
+    def alike(self) -> tuple[Form, ...]:
+        """Forms whose losses can stand on one axis: those of the same score, and the baseline, which lost nothing."""
+        wanted = _plain(self.judged_by)
+        return tuple(form for form in self.forms if form.name == self.baseline or _plain(form.judged_by) == wanted)
+
+    def is_share(self, metric: str = "") -> bool:
+        """Whether a loss of this score, or of `judged_by`, is a share of the baseline's error."""
+        wanted = _plain(metric or self.judged_by)
+        mode = self.mode if wanted == _plain(self.metric) else METRIC_MODES.get(wanted, self.mode)
+        return mode == "min"
+
+    @property
     def lost(self) -> str:
         """What a worse score does."""
-        return lost_word(is_error=self.mode == "min")
+        return lost_word(is_error=self.is_share())
 
     @property
     def allowed(self) -> str:
         """The loss of the score that is allowed; empty where the run does not say."""
-        return "" if self.max_drop is None else allowed_text(self.max_drop, is_share=self.mode == "min")
+        return "" if self.max_drop is None else allowed_text(self.max_drop, is_share=self.is_share())
 
     @property
     def baseline_bytes(self) -> int | None:
         """Size of the model as trained."""
         return next((form.variant.size_bytes for form in self.forms if form.name == self.baseline), None)
 
-    def drop_text(self, drop: float | None) -> str:
-        """A loss of the score: in its own unit where higher is better, in percent of the baseline's error else."""
-        return drop_text(drop, is_share=self.mode == "min")
+    def drop_text(self, drop: float | None, metric: str = "") -> str:
+        """A loss of this score, or of `judged_by`: in its unit where higher is better, in percent of the error else."""
+        return drop_text(drop, is_share=self.is_share(metric))
+
+    def of_other(self, form: Form) -> str:
+        """Which score a form's loss is of, where that is not `judged_by`; empty else."""
+        return "" if form.judged_by == self.judged_by or form.drop is None else f" of {form.judged_by}"
+
+    def score_text(self, form: Form) -> str:
+        """A form's score, with its name where it is of other rows than the rest."""
+        name, value = score_of(form.variant, self.metric) or (self.metric, None)
+        told = digits(value) if value is not None and math.isfinite(value) else "–"
+        return told if name == self.metric else f"{told} ({name})"
 
 
 def lost_word(*, is_error: bool) -> str:
@@ -122,8 +151,21 @@ def drop_text(drop: float | None, *, is_share: bool) -> str:
     """A loss, positive is worse. Args: is_share: whether it is a share of the baseline's error."""
     if drop is None or not math.isfinite(drop):
         return "–"
-    text = f"{100 * drop:+.2f}%" if is_share else f"{drop:+.4f}"
-    return text if any(digit in text for digit in "123456789") else text[1:]  # no "-0.0000"
+    if abs(drop) < ROUNDING:
+        return "0.00%" if is_share else "0.0000"
+    return f"{100 * drop:+{'.2f' if abs(drop) >= 0.001 else '.3g'}}%" if is_share else digits(drop, "+")
+
+
+def price_text(usd: float) -> str:
+    """US dollars with three digits that count: a million predictions of a small model take less than a cent."""
+    if usd >= 1 or usd <= 0:
+        return f"${usd:,.2f}"
+    return f"${usd:.{2 - math.floor(math.log10(usd))}f}".rstrip("0")
+
+
+def _plain(metric: str) -> str:
+    """The score's name without the part that it is of."""
+    return metric.rpartition("/")[2]
 
 
 def allowed_text(drop: float, *, is_share: bool) -> str:
@@ -161,11 +203,10 @@ def _compared(
     baseline = comparison.baseline if comparison else variants[0].name
     first = next((variant for variant in variants if variant.name == baseline), None)
     before = first.metrics.get(metric) if first else None
+    drops = [_drop(variant, metric, mode, before) for variant in variants]
     forms = tuple(
-        _form(
-            variant, _standing(variant, chosen, comparison, baseline), _drop(variant, metric, mode, before), comparison
-        )
-        for variant in variants
+        _form(variant, _standing(variant, chosen, comparison, baseline), drop, comparison, metric)
+        for variant, drop in zip(variants, drops, strict=True)
     )
     return SideBySide(forms, baseline, chosen, reason, metric, mode, _objective(comparison, forms), comparison)
 
@@ -173,14 +214,15 @@ def _compared(
 Drop = tuple[float | None, float | None, float | None]
 
 
-def _form(variant: Variant, standing: Standing, drop: Drop, comparison: Comparison | None) -> Form:
+def _form(variant: Variant, standing: Standing, drop: Drop, comparison: Comparison | None, metric: str) -> Form:
     said = (comparison.notes.get(variant.name) if comparison else None) or variant.note
     note = said.removeprefix(f"{variant.name} is not offered: ")  # its name and its standing are beside it
     cost = comparison.costs.get(variant.name) if comparison else None
     # Where forms were compared, what one of them took on another machine says nothing beside the others.
     latency = variant.latency if comparison is None else cost.latency if cost else {}
     memory_mb, usd = (cost.memory_mb, cost.usd_per_million) if cost else (None, None)
-    return Form(variant, standing, note, latency, memory_mb, usd, *drop)
+    judged_by = variant.quality.metric if variant.quality else metric
+    return Form(variant, standing, note, latency, memory_mb, usd, *drop, judged_by)
 
 
 def _standing(variant: Variant, chosen: str, comparison: Comparison | None, baseline: str) -> Standing:

@@ -45,6 +45,9 @@ def compress(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Of a package: write another one here and leave it as it is.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --output: replace a package that is there already.")
+    ] = False,
     code: Annotated[
         Path | None, typer.Option(help="Of a package: folder of your own modules, where the model is a class of yours.")
     ] = None,
@@ -64,7 +67,7 @@ def compress(
         from cluster.compress_package import Wanted
         from cluster.place import Place
 
-        wanted = Wanted(target, overrides or [], data, data_target, output, storage or DEFAULT_STORAGE)
+        wanted = Wanted(target, overrides or [], data, data_target, output, force, storage or DEFAULT_STORAGE)
         _package(wanted, Place(address, code or Path(), console.is_verbose), console, as_json)
         return
     if any(each is not None for each in (data, output, data_target, code)):

@@ -12,7 +12,7 @@ from pyarrow import csv
 from typer.testing import CliRunner
 
 from cluster.cli import app
-from cluster.compress_package import Wanted, compress_package, settings_of
+from cluster.compress_package import Wanted, compress_package, settings_of, stored_settings
 from cluster.place import Place
 from serving.predictor import Predictor
 from serving.registry import Registry
@@ -110,6 +110,30 @@ def _experiment(folder: Path) -> Path:
     return path
 
 
+def test_a_new_form_may_be_chosen_by_rows_that_were_brought(homes: Path, rows: Path) -> None:
+    found = compressed(homes, rows, "forms=[int4]", "objective=size", "max_drop=0.5", "max_slice_drop=9")
+    assert found["chosen"] == "int4"
+    assert "other/rmse" in (homes / "MODEL_CARD.md").read_text()
+
+
+def test_several_labels_a_row_can_be_judged_by_other_rows(tmp_path: Path) -> None:
+    shutil.copytree(KEPT / "written_by_v2" / "notes", tmp_path / "notes")
+    words = ["good", "bad", "fast", "slow", "cheap", "dear", "red", "blue"]
+    rng = np.random.default_rng(0)
+    texts = [list(rng.choice(words, 6)) for _ in range(80)]
+    tags = ["|".join(tag for tag in ("fast", "cheap", "red") if tag in text) for text in texts]
+    table = pa.table({"text": [" ".join(text) for text in texts], "stars": rng.integers(1, 6, 80), "tags": tags})
+    csv.write_csv(table, tmp_path / "notes.csv")
+    assert compressed(tmp_path / "notes", tmp_path / "notes.csv", "forms=[fp16]")["added"] == ["fp16"]
+
+
+def test_settings_that_it_was_made_with_hold_until_others_are_given(homes: Path) -> None:
+    before = stored_settings(homes)
+    assert before["max_drop"] == 0.005
+    assert settings_of(["objective=size"], before | {"max_drop": 0.25}).max_drop == 0.25
+    assert settings_of([], {"max_drop": "of another version"}).max_drop == 0.005
+
+
 def test_a_package_of_format_1_takes_forms_too(tmp_path: Path) -> None:
     shutil.copytree(KEPT / "written_by_v1" / "table", tmp_path / "table")
     rng = np.random.default_rng(0)
@@ -127,15 +151,23 @@ def test_another_folder_leaves_the_package_as_it_is(homes: Path, rows: Path, tmp
     assert found["package"] == str(tmp_path / "smaller")
     assert (homes / "manifest.json").read_bytes() == before
     assert "fp16" in {variant.name for variant in load_package(tmp_path / "smaller").manifest.variants}
+    with pytest.raises(ConfigError, match="is a package already"):
+        compressed(homes, rows, "forms=[fp16]", output=tmp_path / "smaller")
+    compressed(homes, rows, "forms=[]", output=tmp_path / "smaller", force=True)
     (tmp_path / "mine").mkdir()
     with pytest.raises(ConfigError, match="is there already, and is no package"):
         compressed(homes, rows, output=tmp_path / "mine")
 
 
-def test_a_release_never_changes(homes: Path, rows: Path, tmp_path: Path) -> None:
+def test_a_release_never_changes(homes: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Registry(tmp_path / "runs" / "registry").register("homes", homes, "run")
     with pytest.raises(ConfigError, match="is a release, and releases never change"):
         compressed("homes@1", rows, storage=str(tmp_path / "runs"))
+    release = Registry(tmp_path / "runs" / "registry").resolve("homes@1").package
+    monkeypatch.chdir(release.parent)
+    for model, output in ((release.name, None), (str(homes), release)):
+        with pytest.raises(ConfigError, match="is a release, and releases never change"):
+            compressed(model, rows, output=output, force=True)
     found = compressed(
         "homes@1", rows, "forms=[fp16]", storage=str(tmp_path / "runs"), output=tmp_path / "smaller"
     )  # fmt: skip

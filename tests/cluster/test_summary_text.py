@@ -50,6 +50,21 @@ def test_the_variants_fit_a_terminal_and_say_what_decided(tmp_path: Path) -> Non
     )
 
 
+def test_a_drop_of_another_score_is_named_and_tiny_values_keep_their_digits(tmp_path: Path) -> None:
+    told = compressed_event()
+    for each in told["variants"]:
+        if each["quality"]:
+            each["quality"] |= {"metric": "test/roc_auc", "drop": 1.23e-6}
+        each["metrics"]["test/accuracy"] = 0.000012346
+    lines = table_of(compressed_run(tmp_path / "adult", **told))
+    assert words(lines[0]).startswith("variant test/accuracy drop of test/roc_auc p99")
+    assert words(lines[7]).startswith("* structured-50+int8_static 1.235e-05 +1.23e-06 0.046 ms")
+    told["variants"][-1]["quality"]["metric"] = "other/log_loss"
+    lines = table_of(compressed_run(tmp_path / "again", **told))
+    assert words(lines[0]).startswith("variant test/accuracy rise of other/log_loss p99")
+    assert "+1.23e-06 of test/roc_auc" in lines[7]
+
+
 def test_another_objective_has_a_column_beside_the_latency(tmp_path: Path) -> None:
     lines = table_of(compressed_run(tmp_path / "adult", **compared_by("cost")))
     assert "USD per million  p99 of 1 row" in lines[0]

@@ -12,7 +12,7 @@ from tests.packages import write_regression_package, write_table_package
 from training.package.errors import PackageError
 from training.package.read import load_package
 from training.package.signature import make_keys
-from training.package.write import sign_package
+from training.package.write import sign_package, write_package
 
 
 @pytest.fixture
@@ -35,6 +35,16 @@ def test_versions_count_up_and_packages_are_copies(registry: Registry, package: 
     assert load_package(second.package).manifest == load_package(first.package).manifest
     assert registry.releases() == [first, second]
     assert registry.names() == ["adult"]
+
+
+def test_a_score_of_other_rows_is_called_by_its_own_name(registry: Registry, package: Path) -> None:
+    """Of a form that was chosen on rows that somebody brought along."""
+    manifest = load_package(package).manifest
+    other = manifest.variant().model_copy(update={"metrics": {"other/accuracy": 0.75}})
+    changed = manifest.model_copy(update={"variants": (other, manifest.variant("int8"))})
+    write_package(package, changed, {path: (package / path).read_bytes() for path in manifest.sha256})
+    release = registry.register("adult", package, "run")
+    assert (release.metric, release.score) == ("other/accuracy", 0.75)
 
 
 def test_references(registry: Registry, package: Path) -> None:

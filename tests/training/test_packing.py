@@ -24,7 +24,7 @@ from training.package.manifest import Lineage, Manifest, Task
 from training.package.read import load_package
 from training.package.runtime import VariantRunner
 from training.package.transforms import FeatureEncoder, inputs_from_table
-from training.packing import build_package, pick_golden_rows
+from training.packing import Contents, build_package, pick_golden_rows
 from training.progress import Silent
 
 NUM_ROWS = 120
@@ -67,8 +67,7 @@ def packed(folder: Path, target: str, **model: Any) -> tuple[Manifest, pa.Table]
         trained, HeldOut(task, schema.labels, tensors, goal), encode(golden_rows), tensors, metric,
         mode, experiment.compress,  # type: ignore[arg-type]  # a literal in a tuple
     )  # fmt: skip
-    manifest = build_package(
-        folder,
+    contents = Contents(
         experiment=experiment,
         task=task,
         labels=schema.labels,
@@ -79,12 +78,14 @@ def packed(folder: Path, target: str, **model: Any) -> tuple[Manifest, pa.Table]
         weights=network.state_dict(),
         metric=f"test/{metric}",
         metric_mode=mode,  # type: ignore[arg-type]
-        lineage=Lineage(run="people", trial="t0003", data_fingerprint="abc", versions={"torch": "2"}, machine="a CPU"),
-        num_rows={"train": 84, "validation": 18, "test": 18},
+        lineage=Lineage(
+            run="people", trial="t0003", data_fingerprint="abc", versions={"torch": "2"}, machine="a CPU",
+            num_rows={"train": 84, "validation": 18, "test": 18},
+        ),
         target_mean=900.0,
         target_scale=200.0,
-    )
-    return manifest, table
+    )  # fmt: skip
+    return build_package(folder, contents), table
 
 
 @pytest.mark.parametrize("target", ["income", "rent"])

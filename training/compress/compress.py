@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from training.compress.errors import NoBaseline
 from training.compress.gate.candidate import Candidate, beats, value
 from training.compress.gate.choose import Decision, choose, loss
 from training.compress.gate.quality import Judge
@@ -23,6 +24,9 @@ from training.progress import Progress
 FP32_TOLERANCE = 1e-4  # other CPUs sum in another order; 100 times what was seen between AVX2 and AVX-512
 ROUNDED_TOLERANCE = 1e-3  # a rounding that falls the other way moves an answer by about one level of one layer
 MAX_ROUNDED_TOLERANCE = 0.05
+STEPS = 2  # of float32, in which two machines may round differently
+COARSE = 0.01  # share of a target's deviation; a float32 step of more leaves little to tell
+FEW_ROWS = 200
 NEAR = 1.5  # times the best value: what may be the best is measured again, with less beside it
 ROUNDED: tuple[Literal["int8", "int8_static"], ...] = ("int8", "int8_static")
 
@@ -48,9 +52,12 @@ class _Compression:
         self._baseline = BASELINE
         self._found: Measured | None = None
         self._candidates: list[Candidate] = []
+        self._elsewhere: dict[str, str] = {}  # forms of the package that do not run here, and why
 
     def result(self) -> CompressResult:
         """All of it, in order."""
+        for doubt in doubts(self._job):
+            self._progress.note(doubt)
         self._maker.make_all()
         self._look_at(list(self._forms.variants))
         decision = choose(self._candidates, self._config)
@@ -65,11 +72,23 @@ class _Compression:
         self._progress.step(0, len(variants), f"measuring {', '.join(names)}")
         found = self._measured(variants, with_scores=True)
         for name, reason in found.failed.items():
-            self._forms.drop(name, f"it does not run here: {reason}")
+            self._leave_out(name, reason)
         self._found = found if self._found is None else _joined(self._found, found)
         on_device = Recipe((), FP32, "torch", "cuda").name
         self._baseline = on_device if on_device in self._found.scores else BASELINE
         self._judge()
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        """A new form that does not run is none; one that a package has stays, unmeasured here."""
+        if name == BASELINE:
+            raise NoBaseline(
+                f"the model as trained answers nothing to hold other forms against: {reason}",
+                "see to these rows, or to what the model makes of extreme values",
+            )
+        if name in self._job.kept.names:
+            self._elsewhere[name] = reason
+        else:
+            self._forms.drop(name, f"it does not run here: {reason}")
 
     def _compare_again(self) -> frozenset[str] | None:
         """Side by side once more, what may be the best: the less runs beside it, the clearer the difference.
@@ -114,7 +133,7 @@ class _Compression:
             self._job.held_out, found.scores[self._baseline], self._job.metric, self._job.mode, config.slice_drop
         )  # fmt: skip
         known = {each.name: each.variant.quality for each in self._candidates}
-        others = [name for name in self._forms.variants if name != self._baseline]
+        others = [name for name in self._forms.variants if name not in (self._baseline, *self._elsewhere)]
         self._candidates = []
         for name in (self._baseline, *others):
             quality = None
@@ -155,10 +174,8 @@ class _Compression:
     def _result(self, decision: Decision) -> CompressResult:
         found, kept = self._found, self._job.kept.names
         assert found is not None
-        variants = tuple(
-            self._forms.variants[each.name] if each.name in kept else self._noted(each, decision, found)
-            for each in self._candidates
-        )
+        new = {each.name: self._noted(each, decision, found) for each in self._candidates if each.name not in kept}
+        variants = tuple(new.get(name, variant) for name, variant in self._forms.variants.items())
         return CompressResult(
             variants, decision.chosen, decision.reason, self._comparison(decision, found), self._forms.files,
             found.scores, found.golden, self._forms.not_made, tuple(self._maker.students),
@@ -187,7 +204,7 @@ class _Compression:
         unit = scale if task == "regression" else 1.0
         scores = found.scores[variant.name]
         exact = found.scores.get(Recipe(variant.steps[:-1]).name, found.scores[self._baseline])
-        resolution = 1e-6 * float(np.abs(exact).max())  # of float32; it counts where a target is far from 0
+        resolution = STEPS * float(np.spacing(np.float32(np.abs(exact).max())))  # counts where a target is far from 0
         if variant.steps[-1:] in ((FP32,), ()):
             return FP32_TOLERANCE * unit + resolution
         measured = float(np.abs(scores - exact).max()) / unit
@@ -202,8 +219,25 @@ class _Compression:
             objective=config.objective, batch_size=config.batch_size, num_threads=self._job.num_threads,
             usd_per_hour=config.usd_per_hour, baseline=self._baseline,
             costs={each.name: each.cost for each in self._candidates}, passed=decision.passed, front=decision.front,
-            notes=decision.notes, chosen=decision.chosen, reason=decision.reason, ranking=decision.ranking,
+            notes=decision.notes | {name: f"not measured here: {why}" for name, why in self._elsewhere.items()},
+            chosen=decision.chosen, reason=decision.reason, ranking=decision.ranking,
         )  # fmt: skip
+
+
+def doubts(job: Job) -> list[str]:
+    """What a person should know of how well forms can be judged."""
+    num_rows, trained = len(job.held_out), job.trained
+    said = []
+    if num_rows < FEW_ROWS:
+        said.append(f"only {num_rows} held-out rows judge: what forms lose is known to {1 / num_rows:.2g} at best")
+    if trained.task == "regression" and (step := float(np.spacing(np.float32(trained.target_mean)))) > COARSE * abs(
+        trained.target_scale
+    ):
+        said.append(
+            f"the target lies about {trained.target_mean:.4g}, where float32 has steps of {step:.3g}: that is "
+            f"{step / trained.target_scale:.0%} of how far it varies; take a constant off it"
+        )
+    return said
 
 
 def _joined(before: Measured, after: Measured) -> Measured:

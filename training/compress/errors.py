@@ -9,6 +9,18 @@ class ExportFailed(UserError):
     exit_code = 1
 
 
+class NoBaseline(UserError):
+    """The model as trained gives nothing to hold other forms against."""
+
+    exit_code = 1
+
+
+class NoScratch(UserError):
+    """The disk for temporary files is full."""
+
+    exit_code = 3
+
+
 class NotMade(UserError):
     """One form that cannot be made of this model; the others go on without it. The message is the whole reason."""
 

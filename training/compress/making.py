@@ -9,6 +9,7 @@ from typing import Literal
 from training.compress.forms.weights import weights_quantized_fraction
 from training.compress.job import Job
 from training.compress.learned.around import Base, num_weights
+from training.compress.learned.prune import pruned_name
 from training.compress.recipe import FP32, Learn, Recipe, learned, recipes_of
 from training.compress.site import Site, site_of
 from training.compress.tasks import Left, Made, learn, made_of, make
@@ -56,7 +57,8 @@ class Maker:
         Raises ExportFailed where the model as trained cannot be written as ONNX.
         """
         self._models[()] = self._as_trained()
-        self._learn(learned(self._config))
+        self._models |= self._kept_models()
+        self._learn([each for each in learned(self._config) if not self._is_kept(each)])
         recipes = [(steps, recipe) for steps in self._models for recipe in self._recipes(steps)]
         self._make(recipes)
 
@@ -70,7 +72,24 @@ class Maker:
 
     def can_round(self, steps: tuple[str, ...]) -> bool:
         """Whether a model is at hand to be tuned further."""
-        return self._can_learn and steps in self._models
+        return self._can_learn and steps in self._models and bool(self._models[steps].pickled)
+
+    def _kept_models(self) -> dict[tuple[str, ...], Made]:
+        """Smaller models that a package has already, as far as their ONNX files go: other formats are made of these."""
+        num = self._models[()].num_weights
+        return {
+            each.steps[:-1]: Made(
+                each.steps[:-1], self._job.kept.files[each.file], b"", round(num * (1 - each.weights_removed_fraction))
+            )
+            for each in self._job.kept.variants
+            if each.runtime == "onnxruntime" and len(each.steps) > 1 and each.steps[-1] == FP32
+        }
+
+    def _is_kept(self, wanted: Learn) -> bool:
+        """Whether a package has such a model already. A student's name tells its size, which is not known before."""
+        if wanted.distils and wanted.sparsity is None:
+            return any(steps and steps[0].startswith("distilled-") for steps in self._models)
+        return tuple(name_of(wanted, self._job).split("+")) in self._models
 
     @property
     def _can_learn(self) -> bool:
@@ -153,7 +172,7 @@ class Maker:
 def name_of(wanted: Learn, job: Job) -> str:
     """What a model that is to be trained is called, before it is there."""
     prune = job.config.prune
-    pruned = f"{prune.kind}-{100 * wanted.sparsity:.0f}" if prune and wanted.sparsity is not None else ""
+    pruned = pruned_name(prune.kind, wanted.sparsity) if prune and wanted.sparsity is not None else ""
     other = "qat" if wanted.rounds else ("taught" if pruned else "distilled") if wanted.distils else ""
     return "+".join(part for part in (pruned, other) if part)
 

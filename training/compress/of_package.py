@@ -81,19 +81,14 @@ def job_of_package(
     """
     manifest, encode = package.manifest, FeatureEncoder(package.transforms)
     tensors = encode(encoder_inputs(rows.held_out, manifest.inputs))
-    trained, can_rebuild = _trained(package, experiment, config, rows.prepared, tensors, code_path)
     quantile = experiment.train.loss.judged_quantile if experiment else None
     held_out = HeldOut(
         manifest.task, manifest.labels, tensors, rows.target, manifest.threshold, quantile,
         slicing_columns(rows.held_out, manifest.inputs, package.transforms, config), rows.part,
     )  # fmt: skip
-    metric = judged_by(
-        config,
-        manifest.task,
-        len(manifest.labels),
-        manifest.metric.rpartition("/")[2],
-        of_quantile=quantile is not None,
-    )
+    by = manifest.metric.rpartition("/")[2]
+    metric = judged_by(config, manifest.task, len(manifest.labels), by, of_quantile=quantile is not None)
+    trained, can_rebuild = _trained(package, experiment, config, rows.prepared, tensors, metric, code_path)
     calibration = encode(encoder_inputs(drawn(rows.calibration, config.calibration_rows), manifest.inputs))
     return Job(
         trained=trained, held_out=held_out, golden=encode(package.golden.arrays(manifest.inputs)),
@@ -104,7 +99,7 @@ def job_of_package(
 
 def _trained(
     package: Package, experiment: Experiment | None, config: CompressConfig, prepared: Prepared | None,
-    tensors: Tensors, code_path: str,
+    tensors: Tensors, metric: str, code_path: str,
 ) -> tuple[Trained, bool]:  # fmt: skip
     """The trained model, and whether its module can be built again."""
     manifest = package.manifest
@@ -115,7 +110,7 @@ def _trained(
     trained = Trained(
         experiment=of_model.model_copy(update={"compress": config}), weights=weights,
         inputs=ModelInputs.of(package.transforms, _num_outputs(manifest)), task=manifest.task,
-        metric=manifest.metric.rpartition("/")[2],
+        metric=metric,
         example={name: values[:EXAMPLE_ROWS] for name, values in tensors.items()}, code_path=code_path, prepared=usable,
         **_scale(package),
     )  # fmt: skip

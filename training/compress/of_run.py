@@ -8,6 +8,7 @@ from torch import Tensor
 
 from training.compress.held_out import HeldOut
 from training.compress.job import Job
+from training.compress.site import OnNodes, site_of
 from training.compress.tasks import EXAMPLE_ROWS, Tensors, Trained
 from training.compress_config import CompressConfig
 from training.config import Experiment
@@ -45,23 +46,40 @@ def job_of(
         DataError: `compress.slices` names a column that the held-out rows lack.
     """
     facts, config = prepared.facts, experiment.compress
+    quantile = experiment.train.loss.judged_quantile
+    judged = judged_by(config, facts.task, len(facts.labels), metric, of_quantile=quantile is not None)
     tensors, target = as_served(prepared)
     trained = Trained(
         experiment=experiment, weights=weights, inputs=ModelInputs.of(facts.transforms, facts.num_outputs),
-        task=facts.task, metric=metric, example={name: values[:EXAMPLE_ROWS] for name, values in tensors.items()},
+        task=facts.task, metric=judged, example={name: values[:EXAMPLE_ROWS] for name, values in tensors.items()},
         target_mean=facts.target_mean, target_scale=facts.target_scale, code_path=code_path, prepared=prepared,
     )  # fmt: skip
-    quantile = experiment.train.loss.judged_quantile
     held_out = HeldOut(
         facts.task, facts.labels, tensors, target, _threshold(experiment, trained, prepared), quantile,
         slicing_columns(prepared.test_rows, facts.inputs, facts.transforms, config),
     )  # fmt: skip
-    judged = judged_by(config, facts.task, len(facts.labels), metric, of_quantile=quantile is not None)
     return Job(
         trained=trained, held_out=held_out, golden=FeatureEncoder(facts.transforms)(golden_rows),
         calibration=_calibration(prepared, config), metric=judged, mode=METRIC_MODES[judged], config=config,
         num_threads=threads_of(experiment),
     )  # fmt: skip
+
+
+def require_settings(experiment: Experiment, prepared: Prepared, metric: str) -> None:
+    """Find out before the long work what compression would refuse after it.
+
+    Raises:
+        ConfigError: `compress.metric` is no score of this task.
+        DataError: `compress.slices` names a column that the held-out rows lack.
+        CapacityError: there is no machine of the target's kind.
+    """
+    facts, config = prepared.facts, experiment.compress
+    of_quantile = experiment.train.loss.judged_quantile is not None
+    judged_by(config, facts.task, len(facts.labels), metric, of_quantile=of_quantile)
+    slicing_columns(prepared.test_rows, facts.inputs, facts.transforms, config)
+    site = site_of(config)
+    if isinstance(site, OnNodes):
+        site.require_room(threads_of(experiment))
 
 
 def threads_of(experiment: Experiment) -> int:

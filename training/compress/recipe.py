@@ -19,11 +19,6 @@ class Learn:
     distils: bool = False  # without pruning: a smaller student; after it: the teacher's answers tune what is left
     rounds: Literal["int8", "int8_static"] | None = None  # tuned to the rounding of this format
 
-    @property
-    def is_nothing(self) -> bool:
-        """Whether it is the model as trained."""
-        return self.sparsity is None and not self.distils and self.rounds is None
-
 
 @dataclass(frozen=True)
 class Recipe:

@@ -49,12 +49,13 @@ class OnNodes:
 
     def run(self, work: Callable[..., Result], calls: Sequence[tuple[Any, ...]], *, num_cpus: float) -> list[Result]:
         """All at once, as far as there is room. Raises CapacityError where there can never be any."""
-        self._require_room(num_cpus)
+        self.require_room(num_cpus)
         task: Any = ray.remote(max_retries=3)(work)
         task = task.options(num_cpus=num_cpus, num_gpus=self._gpus, label_selector=self._labels or None)
         return list(ray.get([task.remote(*arguments) for arguments in calls]))
 
-    def _require_room(self, num_cpus: float) -> None:
+    def require_room(self, num_cpus: float) -> None:
+        """Raise CapacityError where no node can ever do it."""
         require(Request(1, num_cpus, self._gpus))
         if not self._labels or has_autoscaler():  # which may start such a node
             return

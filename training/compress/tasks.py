@@ -4,7 +4,6 @@ Files travel as bytes: a task may run on another node. Shape letters: N rows.
 """
 
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from ray import cloudpickle
 from torch import Tensor, nn
 
+from training.compress.errors import NoScratch
 from training.compress.forms.export import ScoringModel, export_onnx
 from training.compress.forms.make import make_onnx_form
 from training.compress.forms.torch_forms import make_torch_form
@@ -25,6 +25,7 @@ from training.compress.learned.qat import rounding_aware
 from training.compress.measure.latency import BATCH_SIZES, measure_latency
 from training.compress.measure.resident import resident_mb
 from training.compress.recipe import Learn, Recipe
+from training.compress.scratch import scratch
 from training.config import Experiment
 from training.data.prepared import Prepared
 from training.models import ModelInputs, build_model
@@ -112,8 +113,8 @@ def export(trained: Trained, model: nn.Module, path: Path) -> None:
 
 def made_of(trained: Trained, base: Base, tried: Sequence[Mapping[str, Any]] = ()) -> Made:
     """A model with its fp32 form. Raises ExportFailed."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
+    with scratch() as folder:
+        path = folder / "model.onnx"
         export(trained, base.model, path)
         return Made(
             base.steps, path.read_bytes(), cloudpickle.dumps(base.model), num_weights(base.model),
@@ -139,6 +140,8 @@ def learn(trained: Trained, wanted: Learn, start: Made | None, device: Literal["
         base = Base(start.module(trained.code_path), start.steps, start.num_weights, start.validation_score)
     try:
         return _learned(trained, wanted, base, teacher, around)
+    except NoScratch:
+        raise
     except UserError as error:
         return Left(error.message)
     except Exception as error:  # a model of somebody's own may raise anything; the other forms go on without this one
@@ -163,8 +166,8 @@ def _learned(trained: Trained, wanted: Learn, base: Base, teacher: nn.Module, ar
 
 def make(trained: Trained, made: Made, recipe: Recipe, calibration: Tensors) -> bytes | Left:
     """One number format of a model. OpenVINO reads ONNX Runtime's files, so nothing is made for it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source, target = Path(scratch) / "fp32.onnx", Path(scratch) / Path(recipe.file).name
+    with scratch() as folder:
+        source, target = folder / "fp32.onnx", folder / Path(recipe.file).name
         source.write_bytes(made.onnx)
         try:
             if recipe.runtime == "torch":
@@ -198,8 +201,7 @@ def measure(files: Mapping[str, bytes], variants: Sequence[Variant], wanted: Mea
         variants: the forms; their numbers are not looked at.
         wanted: what to find out.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch() as folder:
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from training.package.card_measured import SliceScore, cost_section, slices_section, variants_section
-from training.package.card_text import listed, table, text
+from training.package.card_text import digits, listed, table, text
 from training.package.dates import iso_texts
-from training.package.manifest import InputSpec, Lineage, Manifest
+from training.package.manifest import InputSpec, Lineage, Manifest, score_of
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,12 @@ class CardFacts:
     port: int
     example: Mapping[str, Any]  # one row as a client would send it
     test_source: str | None = None
-    num_rows: Mapping[str, int] = field(default_factory=dict)  # by part
     threshold_goal: str = ""  # the score that the threshold was tuned for; empty where it was given
     balanced_by: tuple[str, ...] = ()  # settings that made rare classes count more than their share of the rows
     intended_use: str = ""  # who may use it for what, as its owner says
     out_of_scope: str = ""  # what must not be decided by it
     owner: str = ""
-    slices: Sequence[SliceScore] = ()  # the deciding score by slice of the held-out rows
+    slices: Sequence[SliceScore] = ()  # the chosen form's score by slice of the held-out rows, the worst first
 
 
 def model_card(manifest: Manifest, facts: CardFacts) -> str:
@@ -38,7 +37,7 @@ def model_card(manifest: Manifest, facts: CardFacts) -> str:
         f"# {text(manifest.name)}",
         _summary(manifest, facts),
         _use(facts),
-        _data(facts),
+        _data(manifest, facts),
         _inputs(manifest),
         variants_section(manifest),
         slices_section(manifest, facts.slices),
@@ -52,13 +51,21 @@ def model_card(manifest: Manifest, facts: CardFacts) -> str:
 
 def _summary(manifest: Manifest, facts: CardFacts) -> str:
     answer = _answer(manifest)
-    chosen = manifest.variant()
     return (
         f"Predicts `{text(facts.target)}`, {answer}, for rows like those of `{text(facts.source)}`. "
-        f"Held-out score: {manifest.metric} **{chosen.metrics[manifest.metric]:.4f}** "
-        f"({'higher' if manifest.metric_mode == 'max' else 'lower'} is better), with the variant {chosen.name}."
-        f"{_threshold(manifest, facts)}"
+        f"{_score(manifest)}{_threshold(manifest, facts)}"
     )
+
+
+def _score(manifest: Manifest) -> str:
+    chosen = manifest.variant()
+    found = score_of(chosen, manifest.metric)
+    if found is None:
+        return f"Served is the variant {chosen.name}, whose {manifest.metric} was not measured."
+    name, value = found
+    where = "" if name == manifest.metric else ", on rows that were brought along"
+    better = "higher" if manifest.metric_mode == "max" else "lower"
+    return f"Held-out score: {name} **{digits(value)}** ({better} is better){where}, with the variant {chosen.name}."
 
 
 def _use(facts: CardFacts) -> str:
@@ -93,16 +100,29 @@ def _threshold(manifest: Manifest, facts: CardFacts) -> str:
     )
 
 
-def _data(facts: CardFacts) -> str:
+def _data(manifest: Manifest, facts: CardFacts) -> str:
     lines = ["## Data", "", f"- Source: `{text(facts.source)}`"]
     if facts.test_source:
         lines.append(f"- Held-out source: `{text(facts.test_source)}`")
-    if facts.num_rows:
-        lines.append("- Rows: " + ", ".join(f"{count:,} {part}" for part, count in facts.num_rows.items()))
-    lines.append(
-        "- Transforms were fitted on the training part alone. Scores are of the test part, which took no part."
-    )
+    if num_rows := manifest.lineage.num_rows:
+        lines.append("- Rows: " + ", ".join(f"{count:,} {part}" for part, count in num_rows.items()))
+    lines.append(f"- Transforms were fitted on the training part alone. {_scored_on(manifest)}")
     return "\n".join(lines)
+
+
+def _scored_on(manifest: Manifest) -> str:
+    """Which rows the scores are of, and what these rows decided."""
+    part = manifest.metric.rpartition("/")[0]
+    said = f"Scores are of the {part} rows, which were kept out of training."
+    if len(manifest.variants) > 1:
+        said += (
+            " The form that is served was chosen on the rows that it is scored on, so its score there may be a little "
+            "better than on new rows."
+        )
+    others = {name.partition("/")[0] for variant in manifest.variants for name in variant.metrics} - {part}
+    return said + "".join(
+        f" Scores that are named {other}/... are of rows that were brought along later." for other in sorted(others)
+    )
 
 
 def _inputs(manifest: Manifest) -> str:

@@ -1,19 +1,19 @@
 """The measured part of the model card: variants, slices of the held-out rows, cost; in Markdown."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from training.package.card_text import table, text
-from training.package.manifest import Comparison, Cost, Latency, Manifest, SliceDrop, Variant
+from training.package.card_text import GOODNESS, digits, table, text
+from training.package.manifest import Comparison, Cost, Latency, Manifest, SliceDrop, Variant, score_of
 
 MAX_SLICES = 20  # rows of a table of slices; the worst ones
 
 
 @dataclass(frozen=True)
 class SliceScore:
-    """The deciding score on some of the held-out rows."""
+    """The score that had to be kept, on some of the held-out rows."""
 
+    metric: str  # with the part that the rows are of: "test/roc_auc"
     column: str
     value: str
     num_rows: int
@@ -39,16 +39,20 @@ def variants_section(manifest: Manifest) -> str:
 
 
 def slices_section(manifest: Manifest, slices: Sequence[SliceScore]) -> str:
-    """How good the model is on parts of the held-out rows, and what the chosen variant lost there. Empty without."""
+    """How good the model is on parts of the held-out rows, and what the chosen variant lost there. Empty without.
+
+    Args:
+        manifest: with what was lost.
+        slices: all of one score, the worst first.
+    """
     parts = []
     if slices:
-        worst = sorted(slices, key=lambda part: part.score, reverse=manifest.metric_mode == "min")
         rows = [
-            (text(part.column), text(part.value), f"{part.num_rows:,}", f"{part.score:.4f}", _interval(part))
-            for part in worst[:MAX_SLICES]
+            (text(part.column), text(part.value), f"{part.num_rows:,}", digits(part.score), _interval(part))
+            for part in slices[:MAX_SLICES]
         ]
-        heads = ("column", "value", "rows", manifest.metric, "95 % interval")
-        parts.append(f"The worst ones first{_of(len(worst))}.\n\n{table(heads, rows)}")
+        heads = ("column", "value", "rows", text(slices[0].metric), "95 % interval")
+        parts.append(f"The worst ones first{_of(len(slices))}.\n\n{table(heads, rows)}")
     parts += _lost(manifest)
     return "## Quality by slice\n\n" + "\n\n".join(parts) if parts else ""
 
@@ -72,7 +76,7 @@ def _variant_row(variant: Variant, manifest: Manifest) -> tuple[str, ...]:
     one, many = (_latency(variant.latency.get(batch_size)) for batch_size in ("1", "32"))
     name = variant.name if variant.offered else f"{variant.name} (not offered)"
     return (
-        name, _score(variant.metrics.get(manifest.metric)), one, many, _size(variant.size_bytes),
+        name, _score(variant, manifest.metric), one, many, _size(variant.size_bytes),
         f"{variant.weights_quantized_fraction:.1%}", f"{variant.weights_removed_fraction:.1%}",
     )  # fmt: skip
 
@@ -81,16 +85,26 @@ def _machines(manifest: Manifest) -> str:
     names: dict[str, list[str]] = {}
     for variant in manifest.variants:
         where = variant.machine.description if variant.machine else manifest.lineage.machine
-        names.setdefault(text(where) or "a machine not recorded", []).append(variant.name)
-    said = "Latency is of the model alone, one thread, on: "
+        said = f"{text(where) or 'a machine not recorded'}{_threads_of(variant, manifest)}"
+        names.setdefault(said, []).append(variant.name)
+    said = "Latency is of the model alone, on: "
     if len(names) == 1:
         return f"{said}{next(iter(names))}."
     return said + "\n\n" + _items(f"{', '.join(of_machine)}: {where}" for where, of_machine in names.items())
 
 
+def _threads_of(variant: Variant, manifest: Manifest) -> str:
+    """Threads of a call, as the comparison has it that these times are of; that one may be gone."""
+    for comparison in manifest.comparisons:
+        cost = comparison.costs.get(variant.name)
+        if cost is not None and cost.latency == variant.latency:
+            return f", {_threads(comparison)} a call"
+    return ""
+
+
 def _all_scores(manifest: Manifest) -> str:
-    names = list(manifest.variants[0].metrics)
-    rows = [(name, *(_score(variant.metrics.get(name)) for variant in manifest.variants)) for name in names]
+    names = list(dict.fromkeys(name for variant in manifest.variants for name in variant.metrics))
+    rows = [(name, *(digits(variant.metrics.get(name)) for variant in manifest.variants)) for name in names]
     return table(("score", *(variant.name for variant in manifest.variants)), rows)
 
 
@@ -102,7 +116,7 @@ def _lost(manifest: Manifest) -> list[str]:
     assert chosen.quality is not None, "picked for it"
     worst = sorted(chosen.quality.slices, key=lambda part: part.drop, reverse=True)
     rows = [_slice_row(part) for part in worst[:MAX_SLICES]]
-    unit = "share of right answers" if manifest.labels else "mean absolute error"
+    unit = GOODNESS[manifest.task]
     heads = ("column", "value", "rows", f"baseline, {unit}", f"{chosen.name}, {unit}", "loss", "p")
     sacrificed = [f"{text(part.column)} = {text(part.value)}" for part in worst if part.sacrificed]
     verdict = f"Sacrificed: {', '.join(sacrificed)}." if sacrificed else "No slice is sacrificed for the mean."
@@ -112,8 +126,8 @@ def _lost(manifest: Manifest) -> list[str]:
 
 def _slice_row(part: SliceDrop) -> tuple[str, ...]:
     return (
-        text(part.column), text(part.value), f"{part.num_rows:,}", f"{part.baseline:.4f}", f"{part.score:.4f}",
-        f"{part.drop:+.4f}", f"{part.p_value:.2g}",
+        text(part.column), text(part.value), f"{part.num_rows:,}", digits(part.baseline), digits(part.score),
+        digits(part.drop, "+"), f"{part.p_value:.2g}",
     )  # fmt: skip
 
 
@@ -125,19 +139,24 @@ def _cost_row(name: str, cost: Cost, sizes: list[str]) -> tuple[str, ...]:
 
 def _about(comparison: Comparison) -> str:
     price = f", at {comparison.usd_per_hour:g} USD an hour" if comparison.usd_per_hour else ""
-    threads = f"{comparison.num_threads} thread{'s' if comparison.num_threads > 1 else ''}"
     return (
-        f"Measured {comparison.at} on {text(comparison.machine.description)}{price}, {threads} a call; memory is what "
-        "a variant adds to a bare process."
+        f"Measured {comparison.at} on {text(comparison.machine.description)}{price}, {_threads(comparison)} a call; "
+        "memory is what a variant adds to a bare process."
     )
+
+
+def _threads(comparison: Comparison) -> str:
+    return f"{comparison.num_threads} thread{'s' if comparison.num_threads > 1 else ''}"
 
 
 def _latency(found: Latency | None) -> str:
     return f"{found.p50_ms:.3g} / {found.p99_ms:.3g}" if found else "-"
 
 
-def _score(score: float | None) -> str:
-    return "-" if score is None or math.isnan(score) else f"{score:.4f}"
+def _score(variant: Variant, metric: str) -> str:
+    """With its name where it is of other rows than the column's head says."""
+    name, value = score_of(variant, metric) or (metric, None)
+    return digits(value) if name == metric else f"{digits(value)} ({name})"
 
 
 def _size(num_bytes: int) -> str:
@@ -145,7 +164,7 @@ def _size(num_bytes: int) -> str:
 
 
 def _interval(part: SliceScore) -> str:
-    return f"{part.low:.4f} to {part.high:.4f}" if part.low is not None and part.high is not None else "-"
+    return f"{digits(part.low)} to {digits(part.high)}" if part.low is not None and part.high is not None else "-"
 
 
 def _of(num_slices: int) -> str:

@@ -1,8 +1,30 @@
-"""Values inside Markdown."""
+"""Values as people read them, and inside Markdown."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 MAX_LISTED = 8  # categories or pixels spelled out
+ROUNDING = 1e-12  # what the difference of two equal scores may come to
+GOODNESS: Mapping[str, str] = {  # by task: what the rows of a slice are compared by
+    "classification": "share of right answers", "multilabel": "share of right labels",
+    "regression": "mean absolute error", "language_modelling": "mean log-likelihood of a byte",
+}  # fmt: skip
+
+
+def digits(value: float | None, sign: str = "") -> str:
+    """A score or a loss with the digits that tell two of them apart, however small it is.
+
+    Args:
+        value: None or NaN where it is not known.
+        sign: "+" for a loss, which is a gain where it is below 0.
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    if abs(value) < ROUNDING:
+        return f"{0.0:{sign}.4f}"
+    if abs(value) >= 10:
+        return f"{value:{sign},.2f}"
+    return f"{value:{sign}.4f}" if abs(value) >= 0.001 else f"{value:{sign}.4g}"
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -13,6 +13,9 @@ _TELLING = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
     "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
+DEVICES = tuple(Path(f"/dev/{name}") for name in ("nvidiactl", "nvidia0", "dxg"))  # one is there where a GPU is
+VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
+NONE_VISIBLE = ("", "-1", "NoDevFiles")  # what Ray, people and Slurm set for a process that has no GPU of its own
 ASK_S = 5.0  # for nvidia-smi, which hangs where a driver does
 
 
@@ -69,8 +72,14 @@ def _words(cpu: str, sets: tuple[str, ...], gpu: str) -> str:
 
 
 def _gpu() -> tuple[str, str]:
-    """Name and compute capability of the first NVIDIA GPU that its driver shows; empty where there is none."""
-    if not any(Path(f"/dev/{name}").exists() for name in ("nvidiactl", "nvidia0", "dxg")):
+    """Name and compute capability of the first NVIDIA GPU that its driver shows; empty where there is none.
+
+    A node's GPU that this process may not use is none: nvidia-smi shows it, and CUDA does not.
+    """
+    visible = os.environ.get(VISIBLE_VARIABLE)
+    if visible is not None and visible.split(",")[0].strip() in NONE_VISIBLE:  # CUDA reads up to the first that is none
+        return "", ""
+    if not any(path.exists() for path in DEVICES):
         return "", ""  # spares a process where there can be none
     try:
         said = subprocess.run(

@@ -62,6 +62,7 @@ class Latency(StoredModel):
     p99_ms: float
     p50_range_ms: tuple[float, float] | None = None  # 95 % of bootstrap draws over the rounds of measuring
     p99_range_ms: tuple[float, float] | None = None
+    busy: bool = False  # other programs had the processor in most calls, and these calls count, too
 
 
 class SliceDrop(StoredModel):
@@ -148,6 +149,7 @@ class Lineage(StoredModel):
     run: str
     trial: str | None = None
     data_fingerprint: str
+    num_rows: dict[str, int] = Field(default_factory=dict)  # by part: train, validation, test
     data_sources: tuple[dict[str, Any], ...] = ()  # each with location, rows, columns, content digest, file versions
     versions: dict[str, str] = Field(default_factory=dict)  # library -> version
     machine: str = ""  # where the package was made
@@ -185,3 +187,18 @@ class Manifest(StoredModel):
             if variant.name == wanted:
                 return variant
         raise KeyError(wanted)
+
+
+def score_of(variant: Variant, metric: str) -> tuple[str, float] | None:
+    """A variant's score with the name that it stands under; None where it was not measured.
+
+    A form that was judged on rows that somebody brought along has the score under another part: "other/accuracy".
+
+    Args:
+        variant: the form.
+        metric: such as "test/accuracy".
+    """
+    if metric in variant.metrics:
+        return metric, variant.metrics[metric]
+    plain = metric.rpartition("/")[2]
+    return next(((name, value) for name, value in variant.metrics.items() if name.rpartition("/")[2] == plain), None)

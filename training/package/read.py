@@ -1,8 +1,9 @@
 """Reading a package: nothing is believed before its digest agrees."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from training.package.digest import seal_is_intact, sha256_of
-from training.package.errors import PackageError
+from training.package.errors import PackageError, UserError
 from training.package.golden import Golden
 from training.package.manifest import (
     FORMAT_VERSION,
@@ -28,7 +29,9 @@ from training.package.swap import recover
 from training.package.transforms import Transforms
 
 Stored = TypeVar("Stored", bound=StoredModel)
+Found = TypeVar("Found")
 
+MAX_READS = 5  # of a package that is replaced again and again while it is read
 _WRITE_AGAIN = "copy the package again from where it was written, or write it again with `manta run`"
 
 
@@ -40,6 +43,7 @@ class Package:
     manifest: Manifest
     transforms: Transforms
     golden: Golden
+    manifest_sha256: str  # of the manifest's bytes: whether the folder still holds this package
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -50,19 +54,34 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         PackageError: not a package, half of one, altered, of a newer format, or not signed by a trusted key.
     """
-    raw, manifest = raw_manifest(folder)
-    verify_signature(folder, raw)
-    return manifest
+    return _unreplaced(folder, lambda _, manifest: manifest)
+
+
+def _unreplaced(folder: Path, read: Callable[[bytes, Manifest], Found]) -> Found:
+    """What `read` makes of a manifest and of the files that belong to it.
+
+    A folder may be replaced between two reads, and then files of two packages meet: it is read again, and only what
+    is wrong with a package that stayed is an error.
+    """
+    for _ in range(MAX_READS):
+        raw, manifest = raw_manifest(folder)
+        try:
+            verify_signature(folder, raw)
+            found = read(raw, manifest)
+        except (UserError, OSError):
+            if _manifest_bytes(folder) == raw:
+                raise
+        else:
+            if _manifest_bytes(folder) == raw:
+                return found
+    raise PackageError(
+        f"{folder} was replaced each of the {MAX_READS} times that it was read", "try again when nothing writes it"
+    )
 
 
 def raw_manifest(folder: Path) -> tuple[bytes, Manifest]:
     """The manifest and its bytes, whoever signed them: for who signs. Raises PackageError, see `read_manifest`."""
-    recover(folder)
-    path = folder / MANIFEST_FILE
-    try:
-        raw = path.read_bytes() if path.is_file() else None  # a pipe of that name would be waited for
-    except OSError as error:
-        raise PackageError(f"{path} cannot be read: {error.strerror}") from error
+    raw, path = _manifest_bytes(folder), folder / MANIFEST_FILE
     if raw is None:
         raise _no_manifest(folder)
     content = _json(raw, path)
@@ -70,6 +89,24 @@ def raw_manifest(folder: Path) -> tuple[bytes, Manifest]:
     if not seal_is_intact(raw):
         raise PackageError(f"{folder} is altered: {MANIFEST_FILE} is not as it was written", _WRITE_AGAIN)
     return raw, _parse(Manifest, content, path)
+
+
+def _manifest_bytes(folder: Path) -> bytes | None:
+    """None where there are none. Raises PackageError.
+
+    Looked for more than once: where a package is replaced in two steps there is none for a moment.
+    """
+    path = folder / MANIFEST_FILE
+    for _ in range(MAX_READS):
+        recover(folder)
+        try:
+            if path.is_file():  # a pipe of that name would be waited for
+                return path.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise PackageError(f"{path} cannot be read: {error.strerror}") from error
+    return None
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
@@ -126,17 +163,40 @@ def _difference(folder: Path, name: str, digest: str) -> str:
 
 def load_package(folder: Path) -> Package:
     """Read and verify a package. Raises PackageError, see `read_manifest` and `verify`."""
-    manifest = read_manifest(folder)
+    return load_with(folder, lambda package: package)
+
+
+def load_with(folder: Path, use: Callable[[Package], Found]) -> Found:
+    """What `use` makes of a verified package and of its files, which are all of this one package.
+
+    Args:
+        folder: the package.
+        use: called again with the new one where the package is replaced before it is done.
+
+    Raises:
+        PackageError: see `read_manifest` and `verify`.
+    """
+    return _unreplaced(folder, lambda raw, manifest: use(_package(folder, raw, manifest)))
+
+
+def _package(folder: Path, raw: bytes, manifest: Manifest) -> Package:
     verify(folder, manifest)
     package = Package(
         folder=folder,
         manifest=manifest,
-        transforms=_read(Transforms, folder / TRANSFORMS_FILE),
-        golden=_read(Golden, folder / GOLDEN_FILE),
+        transforms=_read(Transforms, folder / TRANSFORMS_FILE, manifest),
+        golden=_read(Golden, folder / GOLDEN_FILE, manifest),
+        manifest_sha256=hashlib.sha256(raw).hexdigest(),
     )
     if reason := _contradiction(package):
         raise PackageError(f"{folder} contradicts itself: {reason}", _WRITE_AGAIN)
     return package
+
+
+def manifest_digest(folder: Path) -> str:
+    """SHA-256 of the manifest that is there now, see `Package.manifest_sha256`. Raises PackageError: there is none."""
+    raw, _ = raw_manifest(folder)
+    return hashlib.sha256(raw).hexdigest()
 
 
 def _contradiction(package: Package) -> str:
@@ -165,7 +225,7 @@ def reference_of(package: Package) -> Reference | None:
     """How the training rows lay; None for a package that was written without it. Raises PackageError if it is odd."""
     if REFERENCE_FILE not in package.manifest.sha256:
         return None
-    return _read(Reference, package.folder / REFERENCE_FILE)
+    return _read(Reference, package.folder / REFERENCE_FILE, package.manifest)
 
 
 def _no_manifest(folder: Path) -> PackageError:
@@ -199,11 +259,14 @@ def _check_version(content: dict[str, Any], folder: Path) -> None:
         )
 
 
-def _read(shape: type[Stored], path: Path) -> Stored:
+def _read(shape: type[Stored], path: Path, manifest: Manifest) -> Stored:
+    """A file of the package's own folder. What is parsed is what the manifest has the digest of, and nothing later."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise PackageError(f"{path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(raw).hexdigest() != manifest.sha256[path.name]:
+        raise PackageError(f"{path} is not what it was when the package was verified", "load the package again")
     return _parse(shape, _json(raw, path), path)
 
 

@@ -9,14 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from training.package.digest import sealed_json, sha256_of
-from training.package.errors import PackageNotWritten
+from training.package.errors import PackageError, PackageNotWritten
 from training.package.manifest import GOLDEN_FILE, MANIFEST_FILE, SIGNATURE_FILE, TRANSFORMS_FILE, Manifest
-from training.package.read import raw_manifest, verify
+from training.package.read import manifest_digest, raw_manifest, verify
 from training.package.signature import Key, private_key_of, signature_bytes, signing_key
 from training.package.swap import only_writer, partial_prefix, put_in_place, sync
 
 
-def write_package(folder: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Manifest:
+def write_package(
+    folder: Path,
+    manifest: Manifest,
+    files: Mapping[str, bytes | Path],
+    *,
+    digests: Mapping[str, str] | None = None,
+    replaces: str | None = None,
+) -> Manifest:
     """Write a package and return its manifest with digests. An older package there stays until this one is whole.
 
     Where MANTA_SIGNING_KEY names a private key it is signed, too.
@@ -25,18 +32,28 @@ def write_package(folder: Path, manifest: Manifest, files: Mapping[str, bytes | 
         folder: where the package goes.
         manifest: without digests; they are of the files as they were written.
         files: content or source file by path inside the package; everything but the manifest.
+        digests: that the named files must have: a source file may have been altered since it was verified.
+        replaces: SHA-256 of the manifest that must be in `folder` still; None: whatever is there is replaced.
 
     Raises:
         ValueError: a path leaves the package, or a file that the manifest needs is not given.
+        PackageError: a file has another digest, or another package is in the folder by now.
         PackageNotWritten: the disk is full, or the folder cannot be written for another reason.
         KeyFileError: the private key cannot be read.
     """
     _check_paths(manifest, files)
-    key = signing_key()
+    key, wanted = signing_key(), digests or {}
 
     def fill(temporary: Path) -> Manifest:
-        digests = {name: _write_file(temporary / name, content) for name, content in files.items()}
-        written = manifest.model_copy(update={"sha256": dict(sorted(digests.items()))})
+        if replaces is not None:  # asked while no other writer can come in between
+            _check_unchanged(folder, replaces)
+        found = {name: _write_file(temporary / name, content) for name, content in files.items()}
+        if altered := sorted(name for name, digest in wanted.items() if found.get(name) != digest):
+            raise PackageError(
+                f"{folder} cannot be written: {', '.join(altered)} changed since the package was read",
+                "copy the package again from where it was written, then do this again",
+            )
+        written = manifest.model_copy(update={"sha256": dict(sorted(found.items()))})
         raw = sealed_json(written.model_dump(mode="json"))
         if key is not None:
             _write_file(temporary / SIGNATURE_FILE, signature_bytes(raw, key))
@@ -93,6 +110,14 @@ def sign_package(folder: Path, private_key_pem: Path) -> Key:
             temporary.unlink(missing_ok=True)
         sync(folder)
     return Key.of(key.public_key())
+
+
+def _check_unchanged(folder: Path, digest: str) -> None:
+    if manifest_digest(folder) != digest:
+        raise PackageError(
+            f"{folder} changed while it was compressed: another package is there now",
+            "run it again: forms that are there by now are kept",
+        )
 
 
 def _check_paths(manifest: Manifest, files: Mapping[str, bytes | Path]) -> None:

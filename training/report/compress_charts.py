@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from training.report.point_labels import CHARACTER_PX, FONT_PX, LINE_PX, SCREEN_WIDTHS_PX, Axes, Box, Named, annotations
 from training.report.shell import Figure, figure
-from training.report.text import milliseconds, money, plotted, score, size
+from training.report.text import milliseconds, plotted, size
 from training.run_record import RunRecord
-from training.variants_view import WORDS, Form, SideBySide, Standing, side_by_side
+from training.variants_view import WORDS, Form, SideBySide, Standing, price_text, side_by_side
 
 HEIGHT_PX, INSIDE_PX = 430, 350  # of the chart, and of the area inside the axes
 LARGEST_PX, SMALLEST_PX = 28, 12  # diameters of marks; their area goes with the bytes
@@ -52,7 +52,7 @@ def variants(record: RunRecord) -> Figure:
     front = _front(points)
     traces = [_line(front)] + [_marks(seen, points, standing) for standing in reversed(FIRST)]
     drawn = figure(
-        [trace for trace in traces if trace["x"]], _across(seen), f"{seen.lost} of {seen.metric}{_unit(seen)}"
+        [trace for trace in traces if trace["x"]], _across(seen), f"{seen.lost} of {seen.judged_by}{_unit(seen)}"
     )
     layout, span = drawn["layout"], 0.08 * (top - bottom)
     layout["height"] = HEIGHT_PX
@@ -67,7 +67,7 @@ def variants(record: RunRecord) -> Figure:
 
 
 def _points(seen: SideBySide, top: float) -> list[_Point]:
-    shown = sorted((f for f in seen.forms if f.standing in FIRST), key=lambda form: FIRST.index(form.standing))
+    shown = sorted((f for f in seen.alike if f.standing in FIRST), key=lambda form: FIRST.index(form.standing))
     known = [(form, seen.objective.of(form), form.drop) for form in shown]
     most = max(form.variant.size_bytes for form in seen.forms)
     unit = 1e-6 if seen.objective.name == "size" else 1
@@ -83,7 +83,7 @@ def _points(seen: SideBySide, top: float) -> list[_Point]:
 
 def _view(seen: SideBySide) -> tuple[float, float]:
     """The drops that the axis shows: all, but for refused forms that are far out."""
-    known = [form for form in seen.forms if form.drop is not None]
+    known = [form for form in seen.alike if form.drop is not None]
     ends = [
         end for form in known if form.standing != "refused" for end in (form.low, form.drop, form.high)
         if end is not None
@@ -160,10 +160,10 @@ def _hover(seen: SideBySide, form: Form) -> str:
     ]
     taken = [size(form.variant.size_bytes)]
     taken += [f"{form.memory_mb:.0f} MB of memory"] if form.memory_mb is not None else []
-    taken += [f"{money(form.usd_per_million)} per million"] if form.usd_per_million is not None else []
-    own = score(form.variant.metrics.get(seen.metric))
+    taken += [f"{price_text(form.usd_per_million)} per million"] if form.usd_per_million is not None else []
+    whose = f" of {form.judged_by}" if form.judged_by != seen.metric else ""
     lines = [
-        f"{seen.metric} {own}, {seen.lost} {seen.drop_text(form.drop)}{interval}",
+        f"{seen.metric} {seen.score_text(form)}, {seen.lost}{whose} {seen.drop_text(form.drop)}{interval}",
         *calls, ", ".join(taken), f"{WORDS[form.standing]}{': ' if form.note else ''}{form.note}",
     ]  # fmt: skip
     wrapped = [plotted(piece) for line in lines for piece in textwrap.wrap(line, HOVER_COLUMNS)]
@@ -176,11 +176,11 @@ def _across(seen: SideBySide) -> str:
 
 
 def _unit(seen: SideBySide) -> str:
-    return "" if seen.mode == "max" else f", share of {seen.baseline}'s"
+    return f", share of {seen.baseline}'s" if seen.is_share() else ""
 
 
 def _tick_format(seen: SideBySide) -> str:
-    return ".3~g" if seen.mode == "max" else ".2~%"
+    return ".2~%" if seen.is_share() else ".3~g"
 
 
 def _axis(values: Sequence[float]) -> Figure:

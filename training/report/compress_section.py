@@ -5,19 +5,29 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from training.package.manifest import Latency, SliceDrop
+from training.package.card_text import GOODNESS, digits
+from training.package.manifest import Latency, SliceDrop, score_of
 from training.report.compress_charts import variants as pareto_chart
 from training.report.shell import Part, chart_grid, chart_part, together
-from training.report.text import Cell, esc, facts, money, score, setting, size, table
+from training.report.text import Cell, esc, facts, setting, size, table
 from training.run_record import RunRecord
-from training.variants_view import WORDS, Form, SideBySide, Standing, allowed_text, drop_text, lost_word, side_by_side
+from training.variants_view import (
+    WORDS,
+    Form,
+    SideBySide,
+    Standing,
+    allowed_text,
+    drop_text,
+    lost_word,
+    price_text,
+    side_by_side,
+)
 
 NAME = "variants"
 # Beside the words, and as the chart draws them: nobody needs colours to tell them apart.
 MARKS: Mapping[Standing, str] = {"chosen": "★", "front": "●", "kept": "◆", "refused": "○", "elsewhere": "–"}
 SACRIFICED = "✕"
 FEW_SLICES = 12  # of the chosen form: those that lost most
-GOODNESS = {"regression": "mean absolute error", "language_modelling": "mean log-likelihood"}  # of rows of a slice
 
 
 def variants(record: RunRecord) -> Part:
@@ -32,9 +42,9 @@ def variants(record: RunRecord) -> Part:
 
 
 def _chart(record: RunRecord, seen: SideBySide) -> Part:
-    if not any(seen.objective.of(form) is not None and form.drop is not None for form in seen.forms):
+    if not any(seen.objective.of(form) is not None and form.drop is not None for form in seen.alike):
         return Part()
-    bars = "; bars are 95 % intervals" if any(form.low is not None for form in seen.forms) else ""
+    bars = "; bars are 95 % intervals" if any(form.low is not None for form in seen.alike) else ""
     caption = f"What each form takes and what it loses: the lower left is best{bars}; area: bytes of the file"
     return chart_grid([chart_part(NAME, caption, pareto_chart(record), wide=True)])
 
@@ -57,15 +67,15 @@ def _columns(seen: SideBySide) -> list[Column]:
     return [
         ("variant", "", [(_name(form), form.name) for form in forms]),
         ("verdict", "", [(_verdict(form), WORDS[form.standing]) for form in forms]),
-        (seen.metric, "num", [_number(form.variant.metrics.get(seen.metric), score) for form in forms]),
-        (f"{seen.lost} (95 % interval)", "num", [(_drop(seen, form), _key(form.drop)) for form in forms]),
+        (seen.metric, "num", [_score(seen, form) for form in forms]),
+        (f"{seen.lost} of {seen.judged_by} (95 % interval)", "num", [_drop(seen, form) for form in forms]),
         ("size", "num", [(_size(seen, form), form.variant.size_bytes) for form in forms]),
         *(
             (f"{rows} row{'' if rows == '1' else 's'}, p50 / p99", "num", [_latency(form, rows) for form in forms])
             for rows in batches
         ),
         ("memory", "num", [_number(form.memory_mb, _megabytes) for form in forms]),
-        ("per million", "num", [_number(form.usd_per_million, money) for form in forms]),
+        ("per million", "num", [_number(form.usd_per_million, price_text) for form in forms]),
         ("in fewer bits", "num", [_share(form.variant.weights_quantized_fraction) for form in forms]),
         ("taken out", "num", [_share(form.variant.weights_removed_fraction, is_rare=True) for form in forms]),
         ("answered otherwise", "num", [_others(form) for form in forms]),
@@ -93,15 +103,18 @@ def _verdict(form: Form) -> str:
     return f'<span class="{kind}">{text}</span>' if kind else text
 
 
-def _drop(seen: SideBySide, form: Form) -> str:
+def _score(seen: SideBySide, form: Form) -> tuple[str, Any]:
+    found = score_of(form.variant, seen.metric)
+    return esc(seen.score_text(form)), _key(found[1] if found else None)
+
+
+def _drop(seen: SideBySide, form: Form) -> tuple[str, Any]:
+    """The loss says which score it is of where the column's head does not, and is then not sorted among the others."""
     if form.name == seen.baseline:
-        return "as trained"
-    interval = (
-        f" ({seen.drop_text(form.low)} to {seen.drop_text(form.high)})"
-        if form.low is not None and form.high is not None
-        else ""
-    )
-    return f"{seen.drop_text(form.drop)}{interval}"
+        return "as trained", _key(form.drop)
+    drop, low, high = (seen.drop_text(value, form.judged_by) for value in (form.drop, form.low, form.high))
+    interval = f" ({low} to {high})" if form.low is not None and form.high is not None else ""
+    return f"{drop}{interval}{esc(seen.of_other(form))}", _key(form.drop if form in seen.alike else None)
 
 
 def _latency(form: Form, rows: str) -> tuple[str, Any]:
@@ -180,8 +193,8 @@ def _slices_of(form: Form) -> list[SliceDrop]:
 def _slice_row(form: Form, found: SliceDrop, is_error: bool) -> tuple[str, ...]:
     mark = f'<span class="worse">{SACRIFICED} sacrificed</span>' if found.sacrificed else "kept"
     return (
-        _name(form), esc(f"{found.column} = {found.value}"), f"{found.num_rows:,}", score(found.baseline),
-        score(found.score), drop_text(found.drop, is_share=is_error), f"{found.p_value:.2g}", mark,
+        _name(form), esc(f"{found.column} = {found.value}"), f"{found.num_rows:,}", digits(found.baseline),
+        digits(found.score), drop_text(found.drop, is_share=is_error), f"{found.p_value:.2g}", mark,
     )  # fmt: skip
 
 
@@ -192,7 +205,7 @@ def _students(seen: SideBySide) -> str:
     rows: list[Sequence[Cell]] = [
         (
             _number(each.get("share"), "{:.0%}".format), _number(each.get("num_weights"), "{:,.0f}".format),
-            _number(each.get("validation_score"), score),
+            _number(each.get("validation_score"), digits),
             (esc(each.get("failed") or _settings(each.get("settings"))), ""),
         )
         for each in seen.distilled
@@ -214,8 +227,8 @@ def _how(record: RunRecord, seen: SideBySide) -> str:
     compared = seen.comparison
     if compared is None:
         machine = str(record.last("started").get("machine") or "")
-        return facts([("measured on", f"{esc(machine)}, one thread")]) if machine else ""
-    allowed = f", {seen.allowed} of {seen.metric} may be lost" if seen.allowed else ""
+        return facts([("measured on", esc(machine))]) if machine else ""
+    allowed = f", {seen.allowed} of {seen.judged_by} may be lost" if seen.allowed else ""
     when = f"{datetime.fromisoformat(compared.at):%Y-%m-%d %H:%M} UTC"
     pairs = [
         ("measured on", compared.machine.description), ("at", when),

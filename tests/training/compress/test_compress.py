@@ -1,5 +1,6 @@
 """The whole room on real models: files, measurements, and a choice that follows from them."""
 
+import errno
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.training.compress.made_up_jobs import experiment_of, job_on
-from training.compress.compress import compress
-from training.compress.errors import NotMade
+from training.compress.compress import compress, doubts
+from training.compress.errors import NoBaseline, NoScratch, NotMade
 from training.compress.gate.candidate import Candidate, beats
 from training.compress.job import CompressResult, Job, Kept
 from training.progress import Silent
@@ -83,11 +84,43 @@ def test_a_form_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest
     assert result.not_made == {"int8_static": "tokens holds NaN in row 3"}
 
 
-def test_a_form_that_does_not_run_here_is_left_out_with_its_reason(tmp_path: Path) -> None:
+def test_a_packages_form_that_does_not_run_here_stays_unmeasured(tmp_path: Path) -> None:
     job = job_on(experiment_of(tmp_path, {"forms": ["fp16"]}))
-    result = compress(replace(job, kept=_with_broken_form(job)), Silent())
-    assert "broken" not in {variant.name for variant in result.variants}
-    assert "is not a model that onnxruntime can load" in result.not_made["broken"]
+    kept = _with_broken_form(job)
+    result = compress(replace(job, kept=kept), Silent())
+    assert [variant.name for variant in result.variants] == ["fp32", "broken", "fp16"]
+    assert result.variants[:2] == kept.variants
+    assert result.files["variants/broken.onnx"] == b"no model"
+    assert "not measured here: " in result.comparison.notes["broken"]
+    assert "broken" not in result.comparison.costs
+
+
+def test_a_model_that_answers_nothing_on_some_rows_is_an_error(tmp_path: Path) -> None:
+    job = job_on(experiment_of(tmp_path, {"forms": []}))
+    tensors = {name: values.copy() for name, values in job.held_out.tensors.items()}
+    tensors["numeric"][5] = np.nan
+    with pytest.raises(NoBaseline, match="1 held-out rows are answered with NaN or infinity"):
+        compress(replace(job, held_out=replace(job.held_out, tensors=tensors)), Silent())
+
+
+def test_a_full_disk_for_temporary_files_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_on(experiment_of(tmp_path, {"forms": []}))
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(NoScratch, match="no space is left in") as caught:
+        compress(job, Silent())
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_what_a_judgement_is_worth_is_said(tmp_path: Path) -> None:
+    job = job_on(experiment_of(tmp_path, {"forms": []}, target="rent", other="income"))
+    (few,) = doubts(job)
+    assert few == "only 45 held-out rows judge: what forms lose is known to 0.022 at best"
+    far = replace(job, trained=replace(job.trained, target_mean=1e9, target_scale=300.0))
+    assert "where float32 has steps of 64: that is 21% of how far it varies" in doubts(far)[1]
 
 
 def _with_broken_form(job: Job) -> Kept:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.compress.forms.dynamic_int8 import quantize_int8, weights_quantized_fraction
+from training.compress.forms.dynamic_int8 import quantize_int8
 from training.compress.forms.export import export_onnx
+from training.compress.forms.weights import weights_quantized_fraction
 from training.learning_config import EnsembleConfig
 from training.model_config import MlpConfig
 from training.models import ModelInputs, build_model

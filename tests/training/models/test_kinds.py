@@ -10,8 +10,9 @@ from _pytest.mark.structures import ParameterSet
 from torch import nn
 
 from tests.training.models.kinds import KINDS, LANGUAGE_MODEL, NUMBERS, rows_of, tensors_of
-from training.compress.forms.dynamic_int8 import quantize_int8, weights_quantized_fraction
+from training.compress.forms.dynamic_int8 import quantize_int8
 from training.compress.forms.export import ScoringModel, export_onnx
+from training.compress.forms.weights import weights_quantized_fraction
 from training.learning_config import EnsembleConfig
 from training.models import build_model
 from training.optim.groups import decayed_parameters

@@ -1,11 +1,15 @@
 """The model card: what was measured and what its owner says stand in it, and nothing in the data breaks its tables."""
 
+import math
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.packages import write_image_package, write_table_package
 from training.package.card import CardFacts, model_card
 from training.package.card_measured import MAX_SLICES, SliceScore
+from training.package.card_text import digits
 from training.package.machine import Machine
 from training.package.manifest import Comparison, Cost, Latency, Manifest, Quality, SliceDrop
 
@@ -53,6 +57,7 @@ def test_every_measurement_stands_in_the_card(tmp_path: Path) -> None:
         "- int4: no layer is large enough",
         "- fp32: a machine not recorded",
         "- int8: A CPU, 8 cores",
+        "Latency is of the model alone, on: ",
         f"- Manta's code: sha256 `{'ab' * 32}`",
         "- Commit: `c0ffee`",
     ):
@@ -69,14 +74,80 @@ def test_what_the_owner_says_stands_in_the_card(tmp_path: Path) -> None:
 
 def test_the_worst_slices_come_first_and_no_more_than_people_read(tmp_path: Path) -> None:
     manifest = write_table_package(tmp_path / "package")
-    slices = [SliceScore("city", f"c{i}", 10, i / 100, 0.1, 0.2) for i in range(50)]
+    slices = [SliceScore("test/roc_auc", "city", f"c{i}", 10, i / 100, 0.1, 0.2) for i in range(50)]
     card = model_card(manifest, facts(slices=slices))
+    assert "| column | value | rows | test/roc_auc | 95 % interval |" in card  # and not the package's test/accuracy
     rows = [line for line in card.splitlines() if line.startswith("| city | c")]
     assert rows[0] == "| city | c0 | 10 | 0.0000 | 0.1000 to 0.2000 |"
     assert len(rows) == MAX_SLICES
     assert f"The worst ones first, {MAX_SLICES} of 50." in card
-    errors = manifest.model_copy(update={"metric_mode": "min"})
-    assert "| city | c49 |" in model_card(errors, facts(slices=slices))
+
+
+@pytest.mark.parametrize(
+    ("task", "unit"),
+    [
+        ("classification", "share of right answers"), ("multilabel", "share of right labels"),
+        ("regression", "mean absolute error"), ("language_modelling", "mean log-likelihood of a byte"),
+    ],
+)  # fmt: skip
+def test_slices_are_compared_by_what_the_task_is_judged_by(task: str, unit: str, tmp_path: Path) -> None:
+    manifest = measured(write_table_package(tmp_path / "package")).model_copy(update={"task": task})
+    if task in ("regression", "language_modelling"):
+        manifest = manifest.model_copy(update={"labels": (), "threshold": None})
+    assert f"| baseline, {unit} | int8, {unit} | loss | p |" in model_card(manifest, facts())
+
+
+def test_tiny_values_keep_their_digits(tmp_path: Path) -> None:
+    manifest = measured(write_table_package(tmp_path / "package"))
+    tiny = manifest.variant("fp32").model_copy(update={"metrics": {"test/accuracy": 0.000012346}})
+    lost = SliceDrop(column="city", value="Rome", num_rows=9, baseline=3.21e-5, score=3.2e-5, drop=1e-7, p_value=0.5,
+                     sacrificed=False)  # fmt: skip
+    int8 = manifest.variant("int8")
+    assert int8.quality is not None
+    judged = int8.model_copy(update={"quality": int8.quality.model_copy(update={"slices": (lost,)})})
+    slices = [SliceScore("test/accuracy", "city", "Rome", 9, 0.000056789, 0.0000123, 0.0000999)]
+    card = model_card(manifest.model_copy(update={"variants": (tiny, judged)}), facts(slices=slices))
+    for line in (
+        "test/accuracy **1.235e-05**", "| fp32 | 1.235e-05 |", "| test/accuracy | 1.235e-05 | 0.9000 |",
+        "| city | Rome | 9 | 5.679e-05 | 1.23e-05 to 9.99e-05 |",
+        "| city | Rome | 9 | 3.21e-05 | 3.2e-05 | +1e-07 | 0.5 |",
+    ):  # fmt: skip
+        assert line in card, line
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "told"),
+    [
+        (0.85, "", "0.8500"), (0.0, "+", "+0.0000"), (-1e-17, "+", "+0.0000"), (0.001, "", "0.0010"),
+        (0.00099, "+", "+0.00099"), (52341.126, "", "52,341.13"), (math.nan, "", "-"), (None, "", "-"),
+    ],
+)  # fmt: skip
+def test_digits(value: float | None, sign: str, told: str) -> None:
+    assert digits(value, sign) == told
+
+
+def test_threads_are_those_that_were_measured_with(tmp_path: Path) -> None:
+    manifest = measured(write_table_package(tmp_path / "package"))
+    comparison = manifest.comparisons[0].model_copy(update={"num_threads": 3})
+    variants = tuple(variant.model_copy(update={"latency": TIMES}) for variant in manifest.variants)
+    card = model_card(manifest.model_copy(update={"variants": variants, "comparisons": (comparison,)}), facts())
+    assert "- int8: A CPU, 8 cores, 3 threads a call" in card
+    assert "one thread" not in card
+
+
+def test_the_score_of_a_form_that_was_chosen_by_it_is_not_called_untouched(tmp_path: Path) -> None:
+    manifest = write_table_package(tmp_path / "package")
+    said = "The form that is served was chosen on the rows that it is scored on"
+    assert said in model_card(manifest, facts())
+    alone = manifest.model_copy(update={"variants": (manifest.variant("fp32"),)})
+    assert said not in model_card(alone, facts())
+
+
+def test_a_form_whose_score_was_not_measured_has_a_card(tmp_path: Path) -> None:
+    manifest = write_table_package(tmp_path / "package")
+    unknown = manifest.variant("fp32").model_copy(update={"metrics": {}})
+    card = model_card(manifest.model_copy(update={"variants": (unknown,)}), facts())
+    assert "Served is the variant fp32, whose test/accuracy was not measured." in card
 
 
 def test_what_was_not_measured_has_no_section(tmp_path: Path) -> None:
@@ -87,7 +158,7 @@ def test_what_was_not_measured_has_no_section(tmp_path: Path) -> None:
 
 
 def test_every_table_has_as_many_cells_in_each_row(tmp_path: Path) -> None:
-    slices = [SliceScore("a|b", "x\ny", 10, 0.5)]
+    slices = [SliceScore("test/accuracy", "a|b", "x\ny", 10, 0.5)]
     card = model_card(measured(write_table_package(tmp_path / "package")), facts(slices=slices))
     widths: list[int] = []
     for line in card.replace("\\|", "").splitlines():

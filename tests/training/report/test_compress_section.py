@@ -22,7 +22,7 @@ from tests.training.report.pages import figures_of, page_of, section_of, text_of
 from training.report.compress_charts import INSIDE_PX
 from training.report.point_labels import CHARACTER_PX, LINE_PX, SCREEN_WIDTHS_PX, Axes, Named, annotations
 from training.run_record import RunRecord
-from training.variants_view import side_by_side
+from training.variants_view import drop_text, price_text, side_by_side
 
 
 def seen_of(page: str) -> str:
@@ -38,7 +38,8 @@ def test_the_choice_and_everything_behind_it_is_on_the_page(tmp_path: Path) -> N
     for told in (
         "★ structured-50+int8_static : structured-50+int8_static answers one row in 0.046 ms",
         "structured-50+int8_static ★ ★ chosen 0.8538 +0.0023 (+0.0006 to +0.0040) 655 KB, 13.3x smaller 0.0373 / 0.046",
-        "12.4 MB", "$0.0009", "99.0% 73.0% 455 of 16,281 onnxruntime structured 50% → 5 epochs → static int8, 512 rows",
+        "12.4 MB", "$0.00092",
+        "99.0% 73.0% 455 of 16,281 onnxruntime structured 50% → 5 epochs → static int8, 512 rows",
         "fp32 ● on the front 0.8561 as trained 8.7 MB", "○ int4 it loses 0.0312 of test/accuracy, and 0.005 is allowed",
         "◆ offered", "Not made bf16 ONNX Runtime has no kernels of bf16 for CPUs",
         "structured-50 native-country = Mexico 308 0.9420 0.9080 +0.0340 0.0004 ✕ sacrificed",
@@ -109,6 +110,73 @@ def test_an_error_rises_by_shares_of_the_models_own(tmp_path: Path) -> None:
     assert "2% of test/accuracy may be lost" in seen_of(page)
 
 
+def judged_by(told: dict[str, Any], metric: str, *forms: str) -> None:
+    for each in told["variants"]:
+        if each["quality"] and (each["name"] in forms or not forms):
+            each["quality"]["metric"] = metric
+
+
+def test_a_drop_says_of_which_score_it_is(tmp_path: Path) -> None:
+    told = compressed_event()
+    judged_by(told, "test/roc_auc")
+    page = page_of(compressed_run(tmp_path / "adult", **told))
+    assert "drop of test/roc_auc (95 % interval)" in seen_of(page)
+    assert "p99 of 1 row, 0.005 of test/roc_auc may be lost" in seen_of(page)
+    assert figures_of(page)["variants"]["layout"]["yaxis"]["title"]["text"] == "drop of test/roc_auc"
+    assert "test/accuracy 0.8249, drop of test/roc_auc +0.0312" in json.dumps(figures_of(page)["variants"])
+
+
+def test_drops_of_different_scores_stand_on_no_axis_together(tmp_path: Path) -> None:
+    told = compressed_event()
+    judged_by(told, "other/log_loss", "int8_static@openvino")  # made last; a rise in percent
+    page = page_of(compressed_run(tmp_path / "adult", **told))
+    seen = seen_of(page)
+    assert "rise of other/log_loss (95 % interval)" in seen
+    assert "+0.13% (+0.02% to +0.24%)" in seen
+    assert "+0.0023 (+0.0006 to +0.0040) of test/accuracy" in seen
+    drawn = [trace["x"] for name, trace in traces_of(page).items() if name != "line"]
+    assert sum(map(len, drawn)) == 2  # the baseline and that form
+    judged_by(told, "other/accuracy", "int8_static@openvino")
+    page = page_of(compressed_run(tmp_path / "again", **told))
+    assert "+0.0023 (+0.0006 to +0.0040) of test/accuracy" in seen_of(page)
+    assert sum(len(trace["x"]) for name, trace in traces_of(page).items() if name != "line") == len(FORMS)
+
+
+def test_a_form_that_was_scored_on_other_rows_says_so(tmp_path: Path) -> None:
+    told = compressed_event()
+    next(each for each in told["variants"] if each["name"] == "fp16")["metrics"] = {"other/accuracy": 0.75}
+    assert "fp16 ○ not offered 0.7500 (other/accuracy)" in seen_of(page_of(compressed_run(tmp_path / "adult", **told)))
+
+
+def test_tiny_scores_losses_and_prices_keep_their_digits(tmp_path: Path) -> None:
+    told = compressed_event()
+    int8 = next(each for each in told["variants"] if each["name"] == "int8")
+    int8["metrics"]["test/accuracy"] = 0.000012346
+    int8["quality"] |= {"drop": 1.23e-6, "low": -4e-6, "high": 5e-6}
+    told["comparison"]["costs"]["int8"]["usd_per_million"] = 0.0000123
+    page = page_of(compressed_run(tmp_path / "adult", **told))
+    assert "1.235e-05 +1.23e-06 (-4e-06 to +5e-06)" in seen_of(page)
+    assert "$0.0000123" in seen_of(page)
+    assert "under $" not in page
+
+
+@pytest.mark.parametrize(
+    ("drop", "is_share", "told"),
+    [
+        (0.0, False, "0.0000"), (-1e-17, False, "0.0000"), (-1e-17, True, "0.00%"), (0.0023, True, "+0.23%"),
+        (0.00001234, True, "+0.00123%"), (-0.00001234, False, "-1.234e-05"), (None, False, "–"),
+    ],
+)  # fmt: skip
+def test_losses_as_text(drop: float | None, is_share: bool, told: str) -> None:
+    assert drop_text(drop, is_share=is_share) == told
+
+
+def test_prices_as_text() -> None:
+    assert [price_text(usd) for usd in (0.0, 12.345, 1.0, 0.5, 0.0123, 0.00000456789)] == [
+        "$0.00", "$12.35", "$1.00", "$0.50", "$0.0123", "$0.00000457",
+    ]  # fmt: skip
+
+
 def test_answers_that_are_no_numbers_leave_a_page(tmp_path: Path) -> None:
     """The journal keeps NaN as null."""
     told = compressed_event()
@@ -127,10 +195,10 @@ def test_an_older_run_shows_what_it_has(tmp_path: Path) -> None:
     seen = seen_of(page)
     for told in (
         "int8 ★ ★ chosen 0.8559 +0.0002 2.2 MB, 3.89x smaller 0.091 / 0.155 ms",
-        "AMD EPYC 7763, 2 cores, avx2, one thread",
+        "measured on AMD EPYC 7763, 2 cores, avx2",
     ):
         assert told in seen, told
-    for lacking in ("memory", "per million", "Slices", "Not made", "Students", "8 rows"):
+    for lacking in ("one thread", "memory", "per million", "Slices", "Not made", "Students", "8 rows"):
         assert lacking not in seen
     assert traces_of(page)["chosen"]["error_y"]["array"] == [None]
     assert (

@@ -15,9 +15,6 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from training.compress.forms.files import save_onnx
 from training.compress.forms.products import drop_unused_weights, large_weight, load_folded, need_domain
-from training.compress.forms.weights import weights_quantized_fraction
-
-__all__ = ["WEIGHT_LEVELS", "quantize_int8", "weights_quantized_fraction"]
 
 WEIGHT_LEVELS = 63  # 7 bits: with 8, sums of two products overflow 16 bits on CPUs without VNNI, and answers are wrong
 MIN_SCALE = np.float32(1e-30)  # a row of zeros must not divide by zero

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
-from onnxruntime.transformers.onnx_model import OnnxModel
 
 from training.compress.errors import NotMade
+from training.compress.forms.branches import graphs_within, sort_nodes
 from training.compress.forms.files import one_line, save_onnx
 from training.compress.forms.products import load_folded
 from training.compress.quiet import quiet
@@ -37,7 +37,7 @@ def fp16(source: Path, target: Path) -> None:
                 model, keep_io_types=True, node_block_list=[node.name for node in answering]
             )
             _join_casts(converted.graph)
-            OnnxModel(converted).topological_sort()  # casts stand at the end
+            sort_nodes(converted.graph)  # casts stand at the end
     except Exception as error:  # ValueError, and whatever shape inference raises
         raise NotMade(f"onnxruntime.transformers fails: {one_line(error)}") from error
     save_onnx(converted, target)
@@ -70,8 +70,9 @@ def _casts_to(node: NodeProto, data_type: int) -> bool:
 
 def _check_range(graph: GraphProto, answering: set[str]) -> None:
     """The converter would silently cut what is too large."""
-    taken = {name for node in graph.node if node.name not in answering for name in node.input}
-    for tensor in graph.initializer:
+    within = list(graphs_within(graph))
+    taken = {name for each in within for node in each.node if node.name not in answering for name in node.input}
+    for tensor in (tensor for each in within for tensor in each.initializer):
         if tensor.name in taken and tensor.data_type == TensorProto.FLOAT and len(tensor.dims) >= 1:
             values = np.abs(numpy_helper.to_array(tensor))
             if (finite := values[np.isfinite(values)]).size and finite.max() > MAX_FP16:

@@ -4,6 +4,7 @@ Weights are stored in blocks of 32 with a scale each; activations are quantized 
 that a row's answer does not depend on its company.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from onnx import NodeProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from training.compress.errors import NotMade
+from training.compress.forms.branches import graphs_within
 from training.compress.forms.files import one_line, save_onnx
-from training.compress.forms.products import MIN_LAYER_WEIGHTS, drop_unused_weights, large_weight, load_folded
+from training.compress.forms.products import drop_unused_weights, large_weight, load_folded, no_large_product
 from training.compress.quiet import quiet
 
 BLOCK_SIZE = 32
@@ -44,7 +46,7 @@ def int4_weights(source: Path, target: Path) -> None:
         raise NotMade(f"onnxruntime.quantization fails: {one_line(error)}") from error
     quantized: onnx.ModelProto = quantizer.model.model
     if not any(node.op_type == "MatMulNBits" for node in quantized.graph.node):
-        raise NotMade(f"it has no matrix product with {MIN_LAYER_WEIGHTS:,} constant weights or more")
+        raise no_large_product(quantized.graph)
     drop_unused_weights(quantized.graph)
     save_onnx(quantized, target)
 
@@ -53,9 +55,10 @@ def _plain_products(graph: onnx.GraphProto) -> list[str]:
     """Make each large Gemm a MatMul and an Add: the quantizer passes others over. Returns the products to leave."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[NodeProto] = []
-    small: list[str] = []
-    for number, node in enumerate(graph.node):
-        node.name = node.name or f"node_{number}"
+    # The quantizer goes into branches, and would take small products there too.
+    small = _named(node for inner in list(graphs_within(graph))[1:] for node in inner.node)
+    _named(graph.node)
+    for node in graph.node:
         weight_IO = large_weight(node, weights)
         if weight_IO is None:
             small.append(node.name)
@@ -71,6 +74,15 @@ def _plain_products(graph: onnx.GraphProto) -> list[str]:
     del graph.node[:]
     graph.node.extend(nodes)
     return small
+
+
+def _named(nodes: Iterable[NodeProto]) -> list[str]:
+    """Their names, which they are given where they have none."""
+    names: list[str] = []
+    for node in nodes:
+        node.name = node.name or f"node_of_{node.output[0]}"
+        names.append(node.name)
+    return names
 
 
 def _product_and_sum(gemm: NodeProto, weight: str) -> list[NodeProto]:

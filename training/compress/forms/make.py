@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from training.compress.errors import NotMade
 from training.compress.forms.dynamic_int8 import quantize_int8
 from training.compress.forms.files import written
 from training.compress.forms.half import fp16
 from training.compress.forms.int4 import int4_weights
-from training.compress.forms.products import MIN_LAYER_WEIGHTS
+from training.compress.forms.products import no_large_product
 from training.compress.forms.static_int8 import static_int8
 from training.compress.forms.torch_forms import make_torch_form
 from training.package.runtimes.on_onnxruntime import VariantRunner
@@ -42,7 +43,7 @@ def make_onnx_form(form: str, source: Path, target: Path, calibration: Mapping[s
 
 def _int8(source: Path, target: Path) -> None:
     if not quantize_int8(source, target):
-        raise NotMade(f"it has no matrix product with {MIN_LAYER_WEIGHTS:,} constant weights or more")
+        raise no_large_product(onnx.load(source).graph)
 
 
 FORMS: dict[str, Maker] = {

@@ -9,7 +9,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from training.compress.errors import NotMade
+from training.compress.forms.branches import has_branches, names_taken
 from training.compress.forms.files import check_size, one_line
+from training.compress.forms.wide import has_wide_weights
 from training.compress.quiet import quiet
 
 MIN_LAYER_WEIGHTS = 16_384  # a smaller product takes less time in fp32 than quantizing its input does
@@ -19,7 +21,7 @@ def load_folded(source: Path) -> onnx.ModelProto:
     """The model with constants folded and shapes inferred: weights reach their products without a Transpose.
 
     Raises:
-        NotMade: ONNX Runtime cannot prepare it.
+        NotMade: ONNX Runtime cannot prepare it, or its weights have 64 bits.
     """
     check_size(source.stat().st_size)
     with quiet(), tempfile.TemporaryDirectory() as scratch:
@@ -28,7 +30,16 @@ def load_folded(source: Path) -> onnx.ModelProto:
             quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
         except Exception as error:  # RuntimeError and onnxruntime's own classes, which share no public base
             raise NotMade(f"ONNX Runtime cannot prepare it: {one_line(error)}") from error
-        return onnx.load(folded)
+        model = onnx.load(folded)
+    if has_wide_weights(model.graph):
+        raise NotMade("its weights have 64 bits, and forms are made of 32")
+    return model
+
+
+def no_large_product(graph: onnx.GraphProto) -> NotMade:
+    """Says that nothing of a graph was quantized. What stands in a branch of it is left as it is."""
+    where = " outside its branches" if has_branches(graph) else ""
+    return NotMade(f"it has no matrix product with {MIN_LAYER_WEIGHTS:,} constant weights or more{where}")
 
 
 def large_weight(node: NodeProto, weights: dict[str, TensorProto]) -> np.ndarray | None:
@@ -50,8 +61,8 @@ def large_weight(node: NodeProto, weights: dict[str, TensorProto]) -> np.ndarray
 
 
 def drop_unused_weights(graph: onnx.GraphProto) -> None:
-    """Remove initializers that no node takes any more."""
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    """Remove initializers that no node takes any more, nor a node of a branch."""
+    used = names_taken(graph)
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)

@@ -16,6 +16,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from training.compress.errors import NotMade
+from training.compress.forms.branches import has_branches, sort_nodes
 from training.compress.forms.files import one_line, save_onnx
 from training.compress.forms.products import load_folded
 from training.compress.quiet import quiet
@@ -80,10 +81,14 @@ def _save_quantized(
                     reduce_range=True,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
+                    # It would drop a Relu whose output only 8 bits follow, not seeing that a branch takes it too.
+                    extra_options={"QDQKeepRemovableActivations": has_branches(model.graph)},
                 )
         except Exception as error:  # ValueError, and onnxruntime's own classes, which share no public base
             raise NotMade(f"onnxruntime.quantization fails: {one_line(error)}") from error
-        save_onnx(onnx.load(quantized), target)
+        found = onnx.load(quantized)
+        sort_nodes(found.graph)
+        save_onnx(found, target)
 
 
 class _Rows(CalibrationDataReader):

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from training.compress.forms.branches import graphs_within
+
 _FULL = (TensorProto.FLOAT, TensorProto.DOUBLE)
 _FEWER_BITS = (
     TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4,
@@ -46,7 +48,11 @@ def num_weights_nonzero(path: Path) -> int:
 
 
 def _weights(path: Path) -> Iterator[_Weight]:
-    return _of_program(path) if path.suffix == ".pt2" else _of_graph(onnx.load(path).graph)
+    if path.suffix == ".pt2":
+        yield from _of_program(path)
+        return
+    for graph in graphs_within(onnx.load(path).graph):
+        yield from _of_graph(graph)
 
 
 def _of_graph(graph: GraphProto) -> Iterator[_Weight]:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from training.compress.gate.candidate import MANY_ROWS, NOISE_FRACTION, SMALLER, Candidate, apart, beats, ratio, value
+from training.compress.gate.goodness import ROUNDING
 from training.compress.gate.words import lost_words, own_value, size, speed, speed_of, values, why_chosen
 from training.compress_config import CompressConfig
 from training.package.manifest import Quality, SliceDrop
@@ -75,7 +76,7 @@ def loss(other: Candidate, config: CompressConfig) -> str:
     """In which way a form is worse than allowed; empty where it is not."""
     quality = other.variant.quality
     assert quality is not None, "every form but the baseline is judged"
-    if not quality.drop <= config.max_drop:  # a NaN is refused too
+    if not quality.drop <= config.max_drop + ROUNDING:  # a NaN is refused too
         return f"it loses more than the {config.max_drop:g} allowed ({lost_words(quality)})"
     if bad := sacrificed(quality):
         return (
@@ -122,7 +123,7 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
 def _best(winners: Sequence[Candidate], config: CompressConfig) -> Candidate:
     best = min(winners, key=lambda each: value(each, config))
     equal = [each for each in winners if not beats(best, each, config)]
-    return min(equal, key=lambda each: (_positive_drop(each), each.variant.size_bytes, value(each, config)))
+    return min(equal, key=lambda each: (_positive_drop(each), each.variant.size_bytes, value(each, config), each.name))
 
 
 def _positive_drop(candidate: Candidate) -> float:

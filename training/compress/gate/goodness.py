@@ -6,6 +6,7 @@ from training.compress.held_out import HeldOut
 from training.package.answers import given
 from training.package.decision import answers
 
+ROUNDING = 1e-9  # of a loss: one of exactly what is allowed is allowed
 MOST = 1e6  # a loss beyond any bound; JSON has no infinity
 
 

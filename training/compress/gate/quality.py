@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binomtest, wilcoxon
+from scipy.stats import binomtest, permutation_test, t
 
-from training.compress.gate.goodness import MOST, drop_of, goodness, num_other_answers
+from training.compress.gate.goodness import MOST, ROUNDING, drop_of, goodness, num_other_answers
 from training.compress.held_out import HeldOut
+from training.errors import DataError
 from training.evaluation.bootstrap import resampled
 from training.evaluation.slices import Part, parts_of
 from training.evaluation.weighted import ClassScorer, ValueScorer
@@ -23,7 +24,9 @@ NUM_RESAMPLES = 1000
 MAX_CELLS = 64_000_000  # rows times resamples; fewer resamples of a large table, whose interval is narrow anyway
 FEWEST_RESAMPLES = 100
 SLOW_RESAMPLES = 200  # of scores that must be computed anew for each
-MIN_ROWS = 10  # a slice of fewer can show nothing
+MIN_ROWS = 5  # five rows that all get worse are the fewest that chance does not explain
+MOST_PERMUTED = 200  # rows; the mean of more is normal enough for Student's t
+NUM_FLIPS = 4999
 CLASS = "(class)"  # stands for the target where a slice names its column
 
 Weighted = Callable[[np.ndarray], np.ndarray]  # weights (R, N) -> the metric (R,)
@@ -39,7 +42,13 @@ class Judge:
         """`metric` is a plain name; `baseline` are the answers of the model as trained to all rows."""
         self._held_out, self._baseline, self._metric, self._mode = held_out, baseline, metric, mode
         self._slice_drop, self._seed = slice_drop, seed
-        self._before = held_out.scores_of(baseline)[metric]
+        before = held_out.scores_of(baseline)
+        if metric not in before:
+            raise DataError(
+                f"the score {metric} does not exist on the {len(held_out):,} held-out rows, as where one class has all",
+                f"other rows, or compress.metric: one of {', '.join(before)}",
+            )
+        self._before = before[metric]
         self._goodness_N = goodness(held_out, baseline)
         self._parts = slices_of(held_out)
         self._drawn: np.ndarray | None = None  # the baseline's metric in each resample
@@ -80,9 +89,11 @@ class Judge:
     def _slices(self, scores: np.ndarray) -> tuple[SliceDrop, ...]:
         after_N = goodness(self._held_out, scores)
         found = [self._slice(part, after_N) for part in self._parts]
-        lost = _surely([found_slice.p_value for found_slice in found])
+        after = [after_N[part.rows] for part in self._parts]
+        least = [_least_p(self._goodness_N[part.rows], now) for part, now in zip(self._parts, after, strict=True)]
+        lost = _surely([found_slice.p_value for found_slice in found], least)
         return tuple(
-            each.model_copy(update={"sacrificed": bool(surely and not each.drop <= self._slice_drop)})
+            each.model_copy(update={"sacrificed": bool(surely and not each.drop <= self._slice_drop + ROUNDING)})
             for each, surely in zip(found, lost, strict=True)
         )
 
@@ -109,25 +120,44 @@ def slices_of(held_out: HeldOut) -> list[Part]:
 
 
 def _p_value(before: np.ndarray, after: np.ndarray) -> float:
-    """Of the hypothesis that nothing was lost, one-sided; small where the loss is no chance.
+    """Of the hypothesis that the mean was not lost from, one-sided; small where the loss is no chance.
 
-    Right and wrong answers: McNemar's exact test (Psychometrika 12, 1947) on the rows that changed. Other goodness:
-    Wilcoxon's signed-rank test (Biometrics Bulletin 1, 1945).
+    Right and wrong answers: McNemar's exact test (Psychometrika 12, 1947) on the rows that changed. Other goodness: the
+    mean difference under random signs (Fisher, The Design of Experiments, 1935); of many rows Student's t.
     """
-    changed = before != after
-    if not changed.any():
+    lost_M = (before - after)[before != after]
+    if not len(lost_M):
         return 1.0
     if set(np.unique(before)) | set(np.unique(after)) <= {0.0, 1.0}:
-        num_lost, num_changed = int((before > after).sum()), int(changed.sum())
-        return float(binomtest(num_lost, num_changed, 0.5, alternative="greater").pvalue)
-    return float(wilcoxon(before[changed] - after[changed], alternative="greater").pvalue)
+        return float(binomtest(int((lost_M > 0).sum()), len(lost_M), 0.5, alternative="greater").pvalue)
+    deviation = float(lost_M.std(ddof=1)) if len(lost_M) > 1 else 0.0
+    if len(lost_M) <= MOST_PERMUTED or deviation == 0:
+        found = permutation_test(
+            (lost_M[:MOST_PERMUTED],), np.mean, permutation_type="samples", vectorized=True, n_resamples=NUM_FLIPS,
+            alternative="greater", rng=np.random.default_rng(0),
+        )  # fmt: skip
+        return float(found.pvalue)
+    return float(t.sf(lost_M.mean() / (deviation / math.sqrt(len(lost_M))), len(lost_M) - 1))
 
 
-def _surely(p_values: Sequence[float]) -> list[bool]:
-    """Which of several tests hold together, by Holm's step-down procedure (Scand. J. Statist. 6, 1979)."""
+def _least_p(before: np.ndarray, after: np.ndarray) -> float:
+    """The smallest p-value that a slice could have had: were all rows that changed lost."""
+    return max(0.5 ** int((before != after).sum()), 1 / (NUM_FLIPS + 1))
+
+
+def _surely(p_values: Sequence[float], least: Sequence[float]) -> list[bool]:
+    """Which of several tests hold together.
+
+    Tests that could never have held do not count (Tarone, Biometrics 46, 1990): most slices hardly change. The others
+    by Holm's step-down procedure (Scand. J. Statist. 6, 1979).
+    """
+    num_counted = next(
+        (k for k in range(1, len(least) + 1) if sum(p_value <= LEVEL / k for p_value in least) <= k), len(least)
+    )  # fmt: skip
+    able = [i for i, p_value in enumerate(least) if p_value <= LEVEL / max(num_counted, 1)]
     held = [False] * len(p_values)
-    for rank, index in enumerate(np.argsort(p_values)):
-        if p_values[index] > LEVEL / (len(p_values) - rank):
+    for rank, index in enumerate(sorted(able, key=lambda i: p_values[i])):
+        if p_values[index] > LEVEL / (len(able) - rank):
             break
         held[index] = True
     return held

@@ -28,7 +28,15 @@ def slice_scores_of(held_out: HeldOut, scores: np.ndarray, metric: str) -> tuple
         estimate = estimates(scorer, NUM_RESAMPLES).get(metric)
         if estimate is not None and estimate.value is not None:
             found.append(
-                SliceScore(part.column, part.value, len(part.rows), estimate.value, estimate.low, estimate.high)
+                SliceScore(
+                    f"{held_out.part}/{metric}",
+                    part.column,
+                    part.value,
+                    len(part.rows),
+                    estimate.value,
+                    estimate.low,
+                    estimate.high,
+                )
             )
     return tuple(found)
 

@@ -17,7 +17,7 @@ class Around:
 
     experiment: Experiment  # with the best trial's settings
     prepared: Prepared
-    metric: str  # plain name of the score that decides, judged on the validation rows
+    metric: str  # plain name of the score that must be kept, judged on the validation rows: max_drop is a loss of it
     code_path: str = ""
     device: str = "cpu"  # that trains: cpu or cuda
 

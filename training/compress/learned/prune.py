@@ -1,6 +1,7 @@
 """Pruned forms: what does little is taken out, and the rest trains on."""
 
 import copy
+from decimal import Decimal
 from typing import Literal
 
 import torch
@@ -63,7 +64,12 @@ def prune(base: Base, kind: Literal["structured", "magnitude"], sparsity: float,
         _prune_units(model, sparsity, around.some_rows(EXAMPLE_ROWS))
         if not num_weights(model) < num_weights(base.model):
             raise NotMade(f"no layer of the model can do without {sparsity:.0%} of its units")
-    return base.after(f"{kind}-{100 * sparsity:g}", model)
+    return base.after(pruned_name(kind, sparsity), model)
+
+
+def pruned_name(kind: str, sparsity: float) -> str:
+    """The step's name, `structured-50` for a share of 0.5. Shares that differ have names that differ."""
+    return f"{kind}-{(100 * Decimal(repr(sparsity))).normalize():f}"
 
 
 def _prune_weights(model: nn.Module, sparsity: float) -> None:

@@ -83,10 +83,12 @@ class _RoundedWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Rounded to 7 bits with a scale an output."""
-        highest_O = weight.detach().abs().flatten(1).amax(dim=1)
+        value = weight.float()  # torch has this rounding in no more bits, and models of 64 bits are quantized from 32
+        highest_O = value.detach().abs().flatten(1).amax(dim=1)
         scale_O = (highest_O / WEIGHT_LEVELS).clamp_min(MIN_SCALE)
         zero_O = torch.zeros_like(scale_O, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, scale_O, zero_O, 0, -WEIGHT_LEVELS, WEIGHT_LEVELS)
+        rounded = torch.fake_quantize_per_channel_affine(value, scale_O, zero_O, 0, -WEIGHT_LEVELS, WEIGHT_LEVELS)
+        return rounded.to(weight.dtype)
 
 
 class _RoundedRows(nn.Module):

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def fine_tune(
         seed_offset: added to train.seed.
 
     Raises:
-        NotMade: it diverged, or the settings do not suit it; with the reason.
+        NotMade: it diverged, the settings do not suit it, or the validation rows have no such score; with the reason.
     """
     tuned = copy.deepcopy(model).cpu().eval()
     if epochs == 0:
@@ -66,14 +66,27 @@ def fine_tune(
 
 
 def validation_score(model: nn.Module, around: Around) -> float:
-    """The score that decides, on the validation rows; NaN where there are none."""
+    """The score that decides, on the validation rows; NaN where there are none. Raises NotMade where it has none."""
     validation, facts = around.prepared.validation, around.prepared.facts
     if not len(validation):
         return math.nan
     quantile = around.experiment.train.loss.judged_quantile
     device = torch.device(around.device)
     scores = part_scores(copy.deepcopy(model).to(device), facts, validation, device, quantile)
-    return scores.get(around.metric, math.nan)
+    return _known(scores, around)
+
+
+def _known(scores: Mapping[str, float], around: Around) -> float:
+    """Of all scores the one that decides: without it no epoch would be better than another, nor a model."""
+    score = scores.get(around.metric, math.nan)
+    if math.isnan(score):
+        known = [name for name, value in scores.items() if math.isfinite(value)]
+        raise NotMade(
+            f"the validation rows give no {around.metric}, by which it would be judged"
+            f" (they give {', '.join(known) or 'no score at all'})",
+            "set compress.metric to one of these, or give other validation rows",
+        )
+    return score
 
 
 def plain_state(wrapped: nn.Module, plain: nn.Module) -> dict[str, Tensor]:
@@ -97,7 +110,9 @@ def _best_of(
             wrap_loss=None if teacher is None else _taught(model, teacher, around, rows, distil),
         )  # fmt: skip
         if len(prepared.validation):
-            trainer.best.take(0, trainer.evaluate(), is_judged=True)
+            scores = trainer.evaluate()
+            _known({name.removeprefix("validation/"): value for name, value in scores.items()}, around)
+            trainer.best.take(0, scores, is_judged=True)
         run_to_end(trainer, session)
     best: dict[str, Any] = trainer.checkpoint()["best"]
     return best

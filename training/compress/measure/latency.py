@@ -18,7 +18,7 @@ TURN_S = 0.02  # slower calls have fewer of them in a turn, so that the turns st
 MIN_TURNS, MAX_TURNS = 6, 400
 NUM_RESAMPLES = 200
 LEVEL = 0.95
-MOST_DISTURBED = 0.5  # share of calls; beyond it a busy machine is what the figures are of
+MOST_DISTURBED = 0.5  # share of a form's calls; beyond it a busy machine is what the figures are of
 
 
 def measure_latency(
@@ -38,8 +38,9 @@ def measure_latency(
     for batch_size in batch_sizes:
         batch = first_rows(tensors, batch_size)
         calls = {name: _call(runner, batch) for name, runner in runners.items()}
-        for name, seconds_TC in _take_turns(calls, budget_s).items():
-            latency[name][str(batch_size)] = latency_of(seconds_TC)
+        seconds, is_busy = _take_turns(calls, budget_s)
+        for name, seconds_TC in seconds.items():
+            latency[name][str(batch_size)] = latency_of(seconds_TC).model_copy(update={"busy": is_busy})
     return latency
 
 
@@ -71,7 +72,8 @@ def _call(runner: Runner, batch: Tensors) -> Callable[[], object]:
     return lambda: runner(batch)
 
 
-def _take_turns(calls: Mapping[str, Callable[[], object]], budget_s: float) -> dict[str, np.ndarray]:
+def _take_turns(calls: Mapping[str, Callable[[], object]], budget_s: float) -> tuple[dict[str, np.ndarray], bool]:
+    """Seconds of the calls (T, C) of each form, and whether the machine was too busy to leave disturbed ones out."""
     num_calls = {name: _calls_per_turn(call) for name, call in calls.items()}
     turns_s: dict[str, list[list[tuple[float, int]]]] = {name: [] for name in calls}
     names = list(calls)
@@ -82,18 +84,19 @@ def _take_turns(calls: Mapping[str, Callable[[], object]], budget_s: float) -> d
         for name in names:
             turns_s[name].append(_turn(calls[name], num_calls[name]))
         names = names[1:] + names[:1]  # nobody always follows the same one
-    return {name: _undisturbed(np.array(turns)) for name, turns in turns_s.items()}
+    found = {name: np.array(turns) for name, turns in turns_s.items()}
+    # One rule for all: with the pauses of one form left out and those of another not, they could not be compared.
+    is_busy = any((seconds[..., 1] > 0).mean() > MOST_DISTURBED for seconds in found.values())
+    return {name: _counted(seconds, is_busy=is_busy) for name, seconds in found.items()}, is_busy
 
 
-def _undisturbed(seconds_TC2: np.ndarray) -> np.ndarray:
-    """Calls during which no other program took the processor away; all of them where most were so disturbed.
+def _counted(seconds_TC2: np.ndarray, *, is_busy: bool) -> np.ndarray:
+    """Calls during which no other program took the processor away; all of them on a machine that is busy anyway.
 
     Such a pause is 4 ms long, and of a call of 0.1 ms it would be all that a p99 tells.
     """
     seconds_TC, was_disturbed_TC = seconds_TC2[..., 0], seconds_TC2[..., 1] > 0
-    if was_disturbed_TC.mean() > MOST_DISTURBED:
-        return seconds_TC
-    return np.where(was_disturbed_TC, np.nan, seconds_TC)
+    return seconds_TC if is_busy else np.where(was_disturbed_TC, np.nan, seconds_TC)
 
 
 def _calls_per_turn(call: Callable[[], object]) -> int:

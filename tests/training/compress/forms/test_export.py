@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 from training.compress.errors import ExportFailed
 from training.compress.forms.export import ScoringModel, export_onnx
+from training.compress.quiet import quiet
 from training.models.convnet import ConvNet
 from training.models.mlp import Mlp
 from training.package.manifest import Task
@@ -101,6 +103,32 @@ def test_export_is_silent_and_leaves_logging_alone(tmp_path: Path, capfd: pytest
     assert logging.root.manager.disable == 0
 
 
+def test_a_model_that_cannot_be_traced_is_not_dumped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ExportFailed):
+        export(BranchesOnValues(), {"numeric": NUMERIC[:4]}, tmp_path / "model.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_onnxruntime_warns_of_is_not_heard_in_quiet_only(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    unused = [onnx.numpy_helper.from_array(np.ones(2, np.float32), "unused")]
+    value = onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, [2])
+    result = onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [2])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Neg", ["a"], ["b"])], "has more than it needs", [value], [result], unused
+    )
+    path = tmp_path / "unused.onnx"
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8), path
+    )  # fmt: skip
+    with quiet():
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert capfd.readouterr() == ("", "")
+    onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert "Removing initializer" in capfd.readouterr().err
+
+
 class BranchesOnValues(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -139,3 +167,44 @@ def test_a_model_that_cannot_be_exported_is_named_with_one_line_of_cause(
     assert "\n" not in caught.value.message
     assert caught.value.exit_code == 1
     assert caught.value.hint
+
+
+class DrawsALittle(nn.Module):
+    """Random by about a third of the target's standard deviation."""
+
+    def forward(self, numeric: Tensor) -> Tensor:
+        return numeric[:, :1] + 0.3 + torch.rand_like(numeric[:, :1]) * 0.1
+
+
+def export_far(model: nn.Module, path: Path, scale: float) -> None:
+    """A regression whose target lies around a milliard."""
+    export_onnx(model, {"numeric": NUMERIC[:8]}, task="regression", target_mean=1e9, target_scale=scale, path=path)
+
+
+def test_far_from_0_a_deviation_is_measured_by_the_spread_of_the_target(tmp_path: Path) -> None:
+    with pytest.raises(ExportFailed, match="DrawsALittle answers differently as ONNX than in torch on 1 row: by up to"):
+        export_far(DrawsALittle(), tmp_path / "a.onnx", 1e4)
+    export_far(Mlp(5, [], 1, [16], 0.0, 4), tmp_path / "b.onnx", 1e4)
+    export_far(Mlp(5, [], 1, [16], 0.0, 4), tmp_path / "c.onnx", 1.0)  # 64 is the step of float32 there
+
+
+class RootOfNegatives(nn.Module):
+    """No number for rows whose first value is negative."""
+
+    def forward(self, numeric: Tensor) -> Tensor:
+        return numeric[:, :3] + torch.sqrt(numeric[:, :1])
+
+
+class Alone(nn.Module):
+    def forward(self, numeric: Tensor) -> Tensor:
+        return numeric[:, :3] / numeric[:, :3].std(dim=0)
+
+
+def test_answers_that_are_no_numbers_in_torch_either_are_counted(tmp_path: Path) -> None:
+    rows = NUMERIC[:8].copy()
+    rows[:, 0] = [-1, 1, 2, -3, 4, 5, 6, 7]
+    with pytest.raises(ExportFailed, match="RootOfNegatives answers NaN or infinity on 2 of 8 rows") as caught:
+        export(RootOfNegatives(), {"numeric": rows}, tmp_path / "model.onnx")
+    assert "a root of what may be 0" in caught.value.hint
+    with pytest.raises(ExportFailed, match="Alone answers NaN or infinity on a row that comes alone"):
+        export(Alone(), {"numeric": rows}, tmp_path / "model.onnx")

@@ -7,6 +7,7 @@ import pytest
 from training.compress.gate.goodness import MOST, drop_of
 from training.compress.gate.quality import CLASS, Judge
 from training.compress.held_out import HeldOut
+from training.errors import DataError
 
 NUM_ROWS = 2000
 RNG = np.random.default_rng(0)
@@ -106,3 +107,36 @@ def test_a_baseline_without_error_cannot_be_lost_from_by_a_share() -> None:
     assert drop_of(0.0, 0.1, "min") == MOST
     assert drop_of(2.0, 2.1, "min") == pytest.approx(0.05)
     assert drop_of(0.9, 0.8, "max") == pytest.approx(0.1)
+
+
+def test_a_group_of_numbers_whose_mean_error_a_few_rows_make_is_found() -> None:
+    """15 of 100 get far worse, 85 a little better: the median says that it improved."""
+    target = np.zeros(4000, dtype=np.float32)
+    before = RNG.normal(0, 1, 4000).astype(np.float32)
+    after = before.copy()
+    after[:15] *= 2.5
+    after[15:100] *= 0.999
+    column = pa.chunked_array([np.where(np.arange(4000) < 100, "few", "many")])
+    held_out = HeldOut("regression", (), {}, target, columns={"group": column})
+    quality = Judge(held_out, before, "mae", "min", 0.05).quality(after)
+    assert quality.drop < 0.02
+    assert [part.value for part in quality.slices if part.sacrificed] == ["few"]
+
+
+def test_a_small_group_is_found_among_many_slices() -> None:
+    """Slices that could never show anything do not make it harder for those that could."""
+    target = np.zeros(3280, dtype=np.int64)
+    names = [f"v{i}" for i in range(164)]
+    column = pa.chunked_array([np.repeat(names, 20)])
+    before = answering(target)
+    after = answering(np.where(np.arange(3280) < 11, 1, 0))
+    held_out = HeldOut("classification", ("no", "yes"), {}, target, columns={"group": column})
+    quality = Judge(held_out, before, "accuracy", "max", 0.05).quality(after)
+    assert quality.drop < 0.005
+    assert [part.value for part in quality.slices if part.sacrificed] == ["v0"]
+
+
+def test_a_score_that_does_not_exist_on_these_rows_is_said() -> None:
+    one_class = HeldOut("classification", ("no", "yes"), {}, np.zeros(50, dtype=np.int64))
+    with pytest.raises(DataError, match="the score roc_auc does not exist on the 50 held-out rows"):
+        Judge(one_class, answering(one_class.target), "roc_auc", "max", 0.01)

@@ -10,6 +10,7 @@ from tests.training.compress.learned.made import around, untrained
 from training.compress.errors import NotMade
 from training.compress.learned.around import Around, Base, num_weights
 from training.compress.learned.distil import Student, distilled, smallest_good
+from training.compress.learned.tuning import validation_score
 from training.compress_config import DistilConfig
 from training.data.prepared import Part, Prepared
 from training.metric_names import Mode
@@ -90,3 +91,12 @@ def test_without_rows_that_judge_there_is_no_choice(small: Around, learned: Base
     blind = dataclasses.replace(small, prepared=dataclasses.replace(small.prepared, validation=none))
     with pytest.raises(NotMade, match="there are none"):
         distilled(learned, DistilConfig(trials=1), blind)
+
+
+def test_a_size_is_chosen_by_the_score_that_must_be_kept(small: Around, learned: Base) -> None:
+    by_loss = dataclasses.replace(small, metric="log_loss")
+    teacher = dataclasses.replace(learned, validation_score=None)  # that one is an accuracy
+    found = distilled(teacher, DistilConfig(trials=2, epochs=1, size=(0.2, 0.9)), by_loss)
+    scores = [each["validation_score"] for each in found.tried]
+    assert found.base.validation_score == min(scores) == validation_score(found.base.model, by_loss)
+    assert min(scores) > 1.005 * validation_score(learned.model, by_loss)  # none is good enough, so the best is taken

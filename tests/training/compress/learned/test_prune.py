@@ -13,7 +13,7 @@ from training.compress.errors import NotMade
 from training.compress.forms.export import export_onnx
 from training.compress.learned.around import Around, Base, num_weights
 from training.compress.learned.attention_units import kept_units, without_heads_and_units
-from training.compress.learned.prune import _prune_units, prune, pruned
+from training.compress.learned.prune import _prune_units, prune, pruned, pruned_name
 from training.compress.learned.traced_units import without_units
 from training.compress_config import PruneConfig
 from training.data.prepared import Prepared
@@ -215,3 +215,11 @@ def test_matrices_that_embed_too_are_not_zeroed() -> None:
 def test_a_model_of_embeddings_alone_has_no_weights_to_zero() -> None:
     with pytest.raises(NotMade, match="neither a linear layer nor a convolution"):
         prune(Base(nn.Embedding(TABLE.num_codes[0], 4)), "magnitude", 0.5, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "name"), [(0.5, "structured-50"), (0.503, "structured-50.3"), (0.29, "structured-29"),
+                           (1e-7, "structured-0.00001")],
+)  # fmt: skip
+def test_a_share_has_one_name_in_plain_digits(sparsity: float, name: str) -> None:
+    assert pruned_name("structured", sparsity) == name

@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -137,3 +138,17 @@ def test_odd_rows_are_rounded_to_numbers(rows: Tensor, small: Around) -> None:
     rounded = rounding(model, "int8_static")
     watch(rounded, (rows,))
     assert torch.isfinite(rounded(rows)).all() or not torch.isfinite(model(rows)).all()
+
+
+@pytest.mark.parametrize("form", ["int8", "int8_static"])
+def test_models_of_64_bits_are_rounded_as_those_of_32(form: Literal["int8", "int8_static"]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(160, 160), nn.ReLU(), nn.Linear(160, 3)).eval()
+    rows = torch.randn(9, 160)
+    narrow, wide = rounding(model, form), rounding(copy.deepcopy(model).double(), form)
+    watch(narrow, (rows,))
+    watch(wide, (rows.double(),))
+    answer = wide(rows.double())
+    answer.sum().backward()
+    assert answer.dtype == torch.float64
+    torch.testing.assert_close(answer.float(), narrow(rows), atol=1e-3, rtol=0)

@@ -80,3 +80,26 @@ def test_a_stream_is_trained_on_in_this_process(tmp_path: Path) -> None:
     assert score > validation_score(model, place)
     assert len(place.some_rows(5)[0]) == 5
     assert score == validation_score(tuned, place)
+
+
+def test_epochs_are_chosen_by_the_score_that_must_be_kept(small: Around, learned: Base) -> None:
+    by_loss = dataclasses.replace(small, metric="log_loss")
+    tuned, score = fine_tune(learned.model, by_loss, epochs=2, peak_lr=0.003)
+    before = validation_score(learned.model, by_loss)
+    assert score == validation_score(tuned, by_loss)
+    assert score <= before
+    kept, unchanged = fine_tune(learned.model, by_loss, epochs=1, peak_lr=0.9)  # less is better, and this is more
+    assert same(kept, learned.model)
+    assert unchanged == before
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_score_that_the_validation_rows_lack_chooses_nothing(small: Around, learned: Base, epochs: int) -> None:
+    validation = small.prepared.validation
+    chosen = validation.target == 3
+    one_class = Part({name: values[chosen] for name, values in validation.tensors.items()}, validation.target[chosen])
+    blind = dataclasses.replace(
+        small, metric="roc_auc", prepared=dataclasses.replace(small.prepared, validation=one_class)
+    )  # fmt: skip
+    with pytest.raises(NotMade, match=r"give no roc_auc, by which it would be judged \(they give accuracy, "):
+        fine_tune(learned.model, blind, epochs=epochs, peak_lr=0.001)
