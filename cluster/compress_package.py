@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from cluster.evaluate import Wanted as Rows
 from cluster.evaluate import package_of, rows_with_truth
+from cluster.history import find_run
 from cluster.place import Place
+from cluster.releases import registry_of, release_with
 from training.compress.compress import compress
 from training.compress.of_package import JudgingRows, job_of_package, other_rows, own_rows
 from training.compress_config import CompressConfig
@@ -21,12 +23,14 @@ from training.config import Experiment
 from training.config_file import with_overrides
 from training.data.prepare import prepare
 from training.errors import ConfigError, DataError
-from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, SIGNATURE_FILE
+from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, SIGNATURE_FILE, Manifest
 from training.package.read import Package, load_package
+from training.package.signature import signing_key
 from training.pipeline import record_compressed
 from training.progress import Progress
 from training.provenance import FILE as PROVENANCE_FILE
 from training.repacking import extend_package, stored_experiment
+from training.report.page import write_report
 from training.run_folder import RunFolder
 from training.yaml_text import parse_yaml
 
@@ -56,7 +60,8 @@ def compress_package(wanted: Wanted, progress: Progress, place: Place) -> dict[s
         PackageError: no package, or an altered one.
         DataError: no rows to judge by.
     """
-    folder = package_of(wanted.model, wanted.storage).resolve()
+    signing_key()  # one that cannot be read is said now, and not after the work
+    folder = _package(wanted)
     config = settings_of(wanted.settings, stored_settings(folder))
     target = _target(wanted, folder)
     package = load_package(folder)
@@ -73,6 +78,8 @@ def compress_package(wanted: Wanted, progress: Progress, place: Place) -> dict[s
     manifest = extend_package(package, compressed, target)
     if run is not None and target == folder:
         record_compressed(run, manifest, compressed, config, seconds=time.time() - began)
+        write_report(run.path)
+    _tell_releases(manifest, target, wanted.storage, progress)
     if was_signed and not (target / SIGNATURE_FILE).exists():
         progress.note("the package was signed, and what is written now is not: `manta sign` signs it again")
     return {
@@ -107,6 +114,28 @@ def stored_settings(folder: Path) -> dict[str, Any]:
     path = folder / EXPERIMENT_FILE
     stored = (yaml.safe_load(path.read_text()) or {}).get("compress") or {} if path.exists() else {}
     return {key: value for key, value in stored.items() if key in CompressConfig.model_fields}
+
+
+def _package(wanted: Wanted) -> Path:
+    """What a person means: of a run and a release of one name the run, as a release cannot be added to."""
+    if "@" not in wanted.model:
+        with contextlib.suppress(ConfigError):
+            own = RunFolder(find_run(wanted.model, wanted.storage)).package
+            if own.exists():
+                return own.resolve()
+    return package_of(wanted.model, wanted.storage).resolve()
+
+
+def _tell_releases(manifest: Manifest, package: Path, storage: str, progress: Progress) -> None:
+    """A release is a copy: what was added here is in none of them."""
+    registry = registry_of(storage)
+    releases = [each for each in registry.releases() if each.name == manifest.name]
+    if releases and release_with(registry, manifest.name, manifest) is None:
+        newest = max(each.version for each in releases)
+        progress.note(
+            f"{manifest.name}@{newest} is the package as it was; `manta deploy {package}` makes {manifest.name}@"
+            f"{newest + 1} of this one, and `manta models {manifest.name}@{newest + 1} --alias champion` its champion"
+        )
 
 
 def _target(wanted: Wanted, folder: Path) -> Path:

@@ -27,6 +27,7 @@ from training.package.errors import UserError
 from training.package.machine import describe_machine
 from training.package.manifest import Lineage, Manifest
 from training.package.read import load_package
+from training.package.signature import signing_key
 from training.packing import Contents, build_package, pick_golden_rows
 from training.progress import Progress
 from training.provenance import FILE as PROVENANCE_FILE
@@ -255,6 +256,7 @@ def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manif
         experiment = apply_overrides(experiment, {"train.imbalance.threshold": refit["threshold"]})
     prepared = work.all_rows if refit else _prepared_for(work, experiment)
     work.progress.stage("compress", "export, make smaller forms, measure them on the held-out rows")
+    _tell_lost_forms(work)
     began = time.time()
     manifest, compressed = _package(work, experiment, prepared, name, fitted.weights)
     chosen = manifest.variant()
@@ -264,6 +266,15 @@ def compress(work: Work, found: SearchResult | None, fitted: FitResult) -> Manif
         settings=settings, trial=name,
     )  # fmt: skip
     return manifest
+
+
+def _tell_lost_forms(work: Work) -> None:
+    """The package is made anew: what `manta compress` added to it by other settings goes."""
+    if not work.run.package.exists():
+        return
+    newest = [event["event"] for event in work.run.journal.events("compressed", "packaged")][-1:]
+    if newest == ["compressed"]:  # a run's own package is recorded after what was compressed
+        work.progress.note("the package is made anew by the experiment's settings, without the forms added to it")
 
 
 def record_compressed(
@@ -290,6 +301,7 @@ def _is_packaged(work: Work, name: str, settings: dict[str, Any]) -> bool:
 def run_all(work: Work) -> Manifest:
     """From the table to the package."""
     require_workers(work.experiment)  # now, and not after the whole search
+    signing_key()  # likewise
     if work.experiment.compress != CompressConfig() and work.run.journal.last("packaged") is None:
         from training.compress.of_run import require_settings  # noqa: PLC0415  # loads ONNX Runtime
 

@@ -1,7 +1,7 @@
 """compress: a run's model, or what is packaged already, in smaller and faster forms."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -78,16 +78,20 @@ def compress(
 
     folder = Path(target).parent
     place = Place(address, folder, console.is_verbose, accepts_changed_data=accept_changed_data)
-    outcome = work.compress(experiment, console, place)
-    console.data(outcome if as_json else str(outcome["package"]))
+    _show(work.compress(experiment, console, place), console, as_json)
 
 
 def _package(wanted: "Wanted", place: "Place", console: Console, as_json: bool) -> None:
     from cluster.compress_package import compress_package
+
+    _show(compress_package(wanted, console, place), console, as_json)
+
+
+def _show(outcome: dict[str, Any], console: Console, as_json: bool) -> None:
+    """The forms side by side on stderr, the package's path on stdout."""
     from cluster.summary_text import package_text
     from training.package.read import read_manifest
 
-    outcome = compress_package(wanted, console, place)
     console.close()
     if as_json:
         console.data(outcome)

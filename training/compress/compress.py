@@ -210,6 +210,11 @@ class _Compression:
         measured = float(np.abs(scores - exact).max()) / unit
         return unit * min(max(measured, ROUNDED_TOLERANCE), MAX_ROUNDED_TOLERANCE) + resolution
 
+    def _scores(self, found: Measured) -> dict[str, float]:
+        """Of what had to be kept, by form."""
+        held_out, metric = self._job.held_out, self._job.metric
+        return {each.name: held_out.scores_of(found.scores[each.name])[metric] for each in self._candidates}
+
     def _comparison(self, decision: Decision, found: Measured) -> Comparison:
         config = self._config
         target = config.target
@@ -218,6 +223,8 @@ class _Compression:
             at=datetime.now(UTC).isoformat(timespec="seconds"), machine=found.machine, target=words,
             objective=config.objective, batch_size=config.batch_size, num_threads=self._job.num_threads,
             usd_per_hour=config.usd_per_hour, baseline=self._baseline,
+            metric=f"{self._job.held_out.part}/{self._job.metric}", scores=self._scores(found),
+            qualities={each.name: each.variant.quality for each in self._candidates if each.variant.quality},
             costs={each.name: each.cost for each in self._candidates}, passed=decision.passed, front=decision.front,
             notes=decision.notes | {name: f"not measured here: {why}" for name, why in self._elsewhere.items()},
             chosen=decision.chosen, reason=decision.reason, ranking=decision.ranking,

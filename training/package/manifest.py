@@ -109,6 +109,9 @@ class Comparison(StoredModel):
     num_threads: int
     usd_per_hour: float | None = None  # of the whole machine
     baseline: str
+    metric: str = ""  # that had to be kept, and on which rows: "test/accuracy"; "other/" where rows were brought along
+    scores: dict[str, float] = Field(default_factory=dict)  # of it, by variant
+    qualities: dict[str, Quality] = Field(default_factory=dict)  # by variant, but the baseline
     costs: dict[str, Cost]  # by variant
     passed: tuple[str, ...] = ()  # variants that keep the quality here
     front: tuple[str, ...] = ()  # of these, none of which another beats in size, latency and quality at once

@@ -147,7 +147,7 @@ def test_a_form_that_saturates_is_refused_by_what_it_loses(tmp_path: Path, monke
     result = compress(job_on(experiment, learns=True), Silent())
     assert result.chosen == "fp32"
     assert result.comparison.passed == ("fp32",)
-    assert "int8_static is not offered: it loses more than the 0.005 allowed" in result.reason
+    assert "int8_static is not offered: test/rmse worsens by " in result.reason
 
 
 def test_forms_that_were_there_are_measured_again_and_stay(tmp_path: Path) -> None:

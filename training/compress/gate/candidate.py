@@ -30,18 +30,23 @@ class Candidate:
 
 
 def beats(one: Candidate, other: Candidate, config: CompressConfig) -> bool:
-    """Whether one is better than the other by more than noise, in what the objective measures."""
-    ours, theirs = value(one, config), value(other, config)
+    """Whether one is better than the other by more than noise, in what the objective measures.
+
+    Of two p99s that their ranges do not tell apart nothing can be said, and the medians decide.
+    """
     if config.objective == "size":
-        return ours < SMALLER * theirs
-    if not ours < (1 - NOISE_FRACTION) * theirs:
-        return False
+        return value(one, config) < SMALLER * value(other, config)
     key = str(config.batch_size) if config.objective != "cost" else MANY_ROWS
     mine, its = one.cost.latency[key], other.cost.latency[key]
-    # A p99 of a noisy machine may not be told apart where the medians clearly are, in the same direction.
-    return apart(mine.p50_range_ms, its.p50_range_ms) or (
-        config.objective == "latency_p99" and apart(mine.p99_range_ms, its.p99_range_ms)
-    )
+    if config.objective == "latency_p99" and (
+        apart(mine.p99_range_ms, its.p99_range_ms) or apart(its.p99_range_ms, mine.p99_range_ms)
+    ):
+        return mine.p99_ms < (1 - NOISE_FRACTION) * its.p99_ms
+    if not apart(mine.p50_range_ms, its.p50_range_ms):
+        return False
+    if config.objective == "cost":
+        return value(one, config) < (1 - NOISE_FRACTION) * value(other, config)
+    return mine.p50_ms < (1 - NOISE_FRACTION) * its.p50_ms
 
 
 def value(candidate: Candidate, config: CompressConfig) -> float:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from training.compress.gate.candidate import MANY_ROWS, NOISE_FRACTION, SMALLER, Candidate, apart, beats, ratio, value
 from training.compress.gate.goodness import ROUNDING
-from training.compress.gate.words import lost_words, own_value, size, speed, speed_of, values, why_chosen
+from training.compress.gate.quality import CLASS
+from training.compress.gate.words import allowed, both, lost_words, own_value, size, speed, speed_of, values, why_chosen
 from training.compress_config import CompressConfig
 from training.package.manifest import Quality, SliceDrop
 
@@ -47,7 +48,7 @@ def choose(
         other.name: refusals[other.name] or _note(baseline, other, config, is_near=other in compared)
         for other in others
     }
-    notes[baseline.name] = "the model as trained, which the others must beat"
+    notes[baseline.name] = "the model as trained, against which the others are held"
     front = pareto_front([baseline, *offered])
     reason = (
         why_chosen(baseline, chosen, config)
@@ -68,7 +69,7 @@ def refusal(baseline: Candidate, other: Candidate, config: CompressConfig) -> st
     if lost := loss(other, config):
         return f"{name} {lost}"
     if not (_is_faster(baseline, other, config) or _is_smaller(baseline, other)):
-        return f"{name} it is neither faster nor smaller ({speed(baseline, other)}, {size(baseline, other)})"
+        return f"{name} neither faster nor smaller ({speed(baseline, other)}, {size(baseline, other)})"
     return ""
 
 
@@ -77,11 +78,12 @@ def loss(other: Candidate, config: CompressConfig) -> str:
     quality = other.variant.quality
     assert quality is not None, "every form but the baseline is judged"
     if not quality.drop <= config.max_drop + ROUNDING:  # a NaN is refused too
-        return f"it loses more than the {config.max_drop:g} allowed ({lost_words(quality)})"
+        return f"{lost_words(quality)}, and {allowed(quality.metric, config.max_drop)}"
     if bad := sacrificed(quality):
+        which = bad.value if bad.column == CLASS else f"{bad.column}={bad.value}"
         return (
-            f"it keeps {quality.metric} on the whole and loses {bad.drop:.3g} of {bad.num_rows:,} rows with "
-            f"{bad.column} {bad.value} (p {bad.p_value:.1g}; {config.slice_drop:g} is allowed)"
+            f"{which} loses {bad.drop:.3g} of its {bad.num_rows:,} rows, and {config.slice_drop:g} is allowed (p "
+            f"{bad.p_value:.1g}), though {quality.metric} is kept on the whole"
         )
     return ""
 
@@ -121,8 +123,7 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
 
 
 def _best(winners: Sequence[Candidate], config: CompressConfig) -> Candidate:
-    best = min(winners, key=lambda each: value(each, config))
-    equal = [each for each in winners if not beats(best, each, config)]
+    equal = [each for each in winners if not any(beats(other, each, config) for other in winners)] or winners
     return min(equal, key=lambda each: (_positive_drop(each), each.variant.size_bytes, value(each, config), each.name))
 
 
@@ -148,7 +149,7 @@ def _note(baseline: Candidate, other: Candidate, config: CompressConfig, *, is_n
     quality = other.variant.quality
     assert quality is not None
     why_not = reluctance(baseline, other, config) if is_near else f"others are far better: {own_value(other, config)}"
-    said = why_not or f"{values(baseline, other, config)}, {size(baseline, other)}"
+    said = why_not or both(baseline, other, config)
     return f"{said}; {lost_words(quality)}"
 
 

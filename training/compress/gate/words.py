@@ -1,9 +1,8 @@
 """What is said of a form, and of a choice."""
 
-import math
-
 from training.compress.gate.candidate import MANY_ROWS, SMALLER, Candidate, value
 from training.compress_config import CompressConfig
+from training.metric_names import METRIC_MODES
 from training.package.manifest import Quality
 
 OBJECTIVES = {
@@ -12,9 +11,34 @@ OBJECTIVES = {
 
 
 def lost_words(quality: Quality) -> str:
-    """What was lost, with its interval."""
-    interval = f"95 % {quality.low:.4g} to {quality.high:.4g}" if math.isfinite(quality.low) else "no interval"
-    return f"{quality.metric} drops by {quality.drop:.4g}, {interval}"
+    """What was lost or won, with its interval: of scores of which less is better, shares of the baseline's."""
+    is_share = _is_share(quality.metric)
+    sign = -1 if quality.drop < 0 else 1
+    low, high = sorted((sign * quality.low, sign * quality.high))
+    interval = f"(95 % {_amount(low, is_share=is_share)} to {_amount(high, is_share=is_share)})"
+    if quality.drop == 0:
+        return f"{quality.metric} stays {interval}"
+    word = ("worsens" if is_share else "drops") if quality.drop > 0 else ("improves" if is_share else "rises")
+    return f"{quality.metric} {word} by {_amount(abs(quality.drop), is_share=is_share)} {interval}"
+
+
+def allowed(metric: str, drop: float) -> str:
+    """What may be lost of a score."""
+    return f"{_amount(drop, is_share=_is_share(metric))} is allowed"
+
+
+def _is_share(metric: str) -> bool:
+    return METRIC_MODES.get(metric.rpartition("/")[2], "max") == "min"
+
+
+def _amount(drop: float, *, is_share: bool) -> str:
+    return f"{100 * drop:.2g} %" if is_share else f"{drop:.2g}"
+
+
+def both(baseline: Candidate, other: Candidate, config: CompressConfig) -> str:
+    """What the objective measures, and how large the file is."""
+    measured = values(baseline, other, config)
+    return measured if config.objective == "size" else f"{measured}, {size(baseline, other)}"
 
 
 def why_chosen(baseline: Candidate, chosen: Candidate, config: CompressConfig) -> str:
@@ -23,8 +47,8 @@ def why_chosen(baseline: Candidate, chosen: Candidate, config: CompressConfig) -
     assert quality is not None
     return (
         f"of the forms that keep {quality.metric} it has the least {OBJECTIVES[config.objective]}: "
-        f"{values(baseline, chosen, config)}, {size(baseline, chosen)}; {lost_words(quality)} "
-        f"({config.max_drop:g} is allowed)"
+        f"{both(baseline, chosen, config)}; {lost_words(quality)}, "
+        f"{allowed(quality.metric, config.max_drop)}"
     )
 
 

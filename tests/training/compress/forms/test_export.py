@@ -170,19 +170,19 @@ def test_a_model_that_cannot_be_exported_is_named_with_one_line_of_cause(
 
 
 class DrawsALittle(nn.Module):
-    """Random by about a third of the target's standard deviation."""
+    """Random by some standard deviations of the target, and by a ten-thousandth of what it answers."""
 
     def forward(self, numeric: Tensor) -> Tensor:
-        return numeric[:, :1] + 0.3 + torch.rand_like(numeric[:, :1]) * 0.1
+        return numeric[:, :1] + torch.rand_like(numeric[:, :1]) * 10
 
 
 def export_far(model: nn.Module, path: Path, scale: float) -> None:
-    """A regression whose target lies around a milliard."""
+    """A regression whose target lies around 1e9."""
     export_onnx(model, {"numeric": NUMERIC[:8]}, task="regression", target_mean=1e9, target_scale=scale, path=path)
 
 
 def test_far_from_0_a_deviation_is_measured_by_the_spread_of_the_target(tmp_path: Path) -> None:
-    with pytest.raises(ExportFailed, match="DrawsALittle answers differently as ONNX than in torch on 1 row: by up to"):
+    with pytest.raises(ExportFailed, match="DrawsALittle answers differently as ONNX than in torch on "):
         export_far(DrawsALittle(), tmp_path / "a.onnx", 1e4)
     export_far(Mlp(5, [], 1, [16], 0.0, 4), tmp_path / "b.onnx", 1e4)
     export_far(Mlp(5, [], 1, [16], 0.0, 4), tmp_path / "c.onnx", 1.0)  # 64 is the step of float32 there
