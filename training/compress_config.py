@@ -118,7 +118,10 @@ class CompressConfig(StrictModel):
         default=1.0, gt=0, description="time given to measuring each batch size, all forms in turn"
     )
     usd_per_hour: float | None = Field(
-        default=None, gt=0, description="price of a whole node of the target; without it there is no cost"
+        default=None,
+        gt=0,
+        description="price of a whole node of the target; without it there is no cost. Of model calls alone, full "
+        "batches on all cores",
     )
 
     @property

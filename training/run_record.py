@@ -229,8 +229,11 @@ class RunRecord:
         total, previous = 0.0, None
         for event in self.events:
             if previous is not None and event.get("event") != "started":
-                total += event["time"] - previous
-            previous = event["time"]
+                passed = event["time"] - previous["time"]
+                # `manta compress` adds forms to a run that has finished without beginning another execution.
+                is_added = previous.get("event") == "finished"
+                total += min(passed, float(event.get("seconds", passed))) if is_added else passed
+            previous = event
         return total
 
     def _all(self, kind: str) -> Iterator[Event]:

@@ -44,6 +44,14 @@ def test_a_resumed_run_forgets_the_failure_and_leaves_out_the_pause(tmp_path: Pa
     assert (summary.state, summary.error, summary.seconds) == ("finished", None, pytest.approx(15.0))
 
 
+def test_forms_that_are_added_later_take_their_own_time_alone(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "adult")
+    run.start()
+    run.event("finished", 5.0, seconds=5.0)
+    run.event("compressed", 3600.0, seconds=20.0, variants=[], chosen="fp32", reason="", metric="test/accuracy")
+    assert summarise(run.folder).seconds == pytest.approx(25.0)
+
+
 def test_a_run_that_was_stopped_by_hand_was_interrupted_and_did_not_fail(tmp_path: Path) -> None:
     run = MadeUpRun(tmp_path / "adult")
     run.start()
