@@ -160,7 +160,8 @@ def price_text(usd: float) -> str:
     """US dollars with three digits that count: a million predictions of a small model take less than a cent."""
     if usd >= 1 or usd <= 0:
         return f"${usd:,.2f}"
-    return f"${usd:.{2 - math.floor(math.log10(usd))}f}".rstrip("0")
+    whole, _, cents = f"{usd:.{2 - math.floor(math.log10(usd))}f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def _plain(metric: str) -> str:

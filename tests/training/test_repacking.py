@@ -69,9 +69,10 @@ def test_a_link_to_the_package_is_the_package(tmp_path: Path) -> None:
     write_table_package(tmp_path / "package")
     (tmp_path / "link").symlink_to(tmp_path / "package")
     package = load_package(tmp_path / "package")
+    compressed = with_form(package, "new")
     write_table_package(tmp_path / "package", bias=1.0)
-    with pytest.raises(PackageError, match="changed"):
-        extend_package(package, replace(with_form(package, "new"), files={}), tmp_path / "link")
+    with pytest.raises(PackageError, match="link changed while it was compressed"):
+        extend_package(package, compressed, tmp_path / "link")
 
 
 def test_another_folder_takes_what_was_read_whatever_came_after(tmp_path: Path) -> None:
@@ -108,7 +109,5 @@ def test_the_card_still_counts_the_rows(tmp_path: Path) -> None:
 def test_the_worst_slice_is_the_one_with_the_worst_score_of_its_own(metric: str, worst: str, tmp_path: Path) -> None:
     slices = [SliceScore(metric, "city", f"c{i}", 10, i / 100) for i in range(3)]
     card = carded(tmp_path / "package", slices)
-    assert (
-        f"| column | value | rows | {metric} | 95 % interval |\n| --- | --- | --- | --- | --- |\n| city | {worst} |"
-        in card
-    )
+    _, _, below = card.partition(f"| column | value | rows | {metric} | 95 % interval |\n")
+    assert below.splitlines()[1].startswith(f"| city | {worst} |")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -64,15 +64,16 @@ def _unreplaced(folder: Path, read: Callable[[bytes, Manifest], Found]) -> Found
     is wrong with a package that stayed is an error.
     """
     for _ in range(MAX_READS):
-        raw, manifest = raw_manifest(folder)
+        file = _manifest_file(folder)
+        manifest = _manifest(folder, file.raw)
         try:
-            verify_signature(folder, raw)
-            found = read(raw, manifest)
+            verify_signature(folder, file.raw)
+            found = read(file.raw, manifest)
         except (UserError, OSError):
-            if _manifest_bytes(folder) == raw:
+            if _manifest_file(folder) == file:
                 raise
         else:
-            if _manifest_bytes(folder) == raw:
+            if _manifest_file(folder) == file:
                 return found
     raise PackageError(
         f"{folder} was replaced each of the {MAX_READS} times that it was read", "try again when nothing writes it"
@@ -81,18 +82,28 @@ def _unreplaced(folder: Path, read: Callable[[bytes, Manifest], Found]) -> Found
 
 def raw_manifest(folder: Path) -> tuple[bytes, Manifest]:
     """The manifest and its bytes, whoever signed them: for who signs. Raises PackageError, see `read_manifest`."""
-    raw, path = _manifest_bytes(folder), folder / MANIFEST_FILE
-    if raw is None:
-        raise _no_manifest(folder)
-    content = _json(raw, path)
+    raw = _manifest_file(folder).raw
+    return raw, _manifest(folder, raw)
+
+
+def _manifest(folder: Path, raw: bytes) -> Manifest:
+    content = _json(raw, path := folder / MANIFEST_FILE)
     _check_version(content, folder)
     if not seal_is_intact(raw):
         raise PackageError(f"{folder} is altered: {MANIFEST_FILE} is not as it was written", _WRITE_AGAIN)
-    return raw, _parse(Manifest, content, path)
+    return _parse(Manifest, content, path)
 
 
-def _manifest_bytes(folder: Path) -> bytes | None:
-    """None where there are none. Raises PackageError.
+class _ManifestFile(NamedTuple):
+    """Equal only where nothing was written in between, not even another package and then the first one again."""
+
+    raw: bytes
+    inode: int
+    modified_ns: int
+
+
+def _manifest_file(folder: Path) -> _ManifestFile:
+    """The manifest as it is now. Raises PackageError where there is none.
 
     Looked for more than once: where a package is replaced in two steps there is none for a moment.
     """
@@ -101,12 +112,14 @@ def _manifest_bytes(folder: Path) -> bytes | None:
         recover(folder)
         try:
             if path.is_file():  # a pipe of that name would be waited for
-                return path.read_bytes()
+                with path.open("rb") as file:
+                    about = os.fstat(file.fileno())
+                    return _ManifestFile(file.read(), about.st_ino, about.st_mtime_ns)
         except FileNotFoundError:
             continue
         except OSError as error:
             raise PackageError(f"{path} cannot be read: {error.strerror}") from error
-    return None
+    raise _no_manifest(folder)
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
@@ -233,6 +246,11 @@ def _no_manifest(folder: Path) -> PackageError:
         return PackageError(f"{folder} is not a package: there is no such folder", "`manta runs` lists the runs")
     if not folder.is_dir():
         return PackageError(f"{folder} is not a package: it is a file, a package is a folder")
+    if mark := next((name for name in ("model.json", "MLmodel") if (folder / name).is_file()), ""):
+        return PackageError(
+            f"{folder} is an export and no package: it has {mark} and no {MANIFEST_FILE}",
+            "give the package that it was exported from; `manta runs` lists the runs",
+        )
     if (folder / TRANSFORMS_FILE).exists() or (folder / "variants").exists():
         return PackageError(f"{folder} is half a package: {MANIFEST_FILE} is missing", _WRITE_AGAIN)
     return PackageError(f"{folder} is not a package: it has no {MANIFEST_FILE}", "`manta runs` lists the runs")

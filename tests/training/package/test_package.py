@@ -10,6 +10,7 @@ import pytest
 from tests.packages import TABLE_INPUTS, write_image_package, write_regression_package, write_table_package
 from training.package.digest import sealed_json
 from training.package.errors import PackageError, PackageNotWritten
+from training.package.exported import MARKS
 from training.package.manifest import Manifest
 from training.package.read import load_package, read_manifest, verify
 from training.package.runtime import VariantRunner
@@ -75,6 +76,16 @@ def test_a_missing_manifest_is_half_a_package(tmp_path: Path) -> None:
     (tmp_path / "package" / "manifest.json").unlink()
     with pytest.raises(PackageError, match="half a package"):
         load_package(tmp_path / "package")
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_an_export_is_said_to_be_one(tmp_path: Path, mark: str) -> None:
+    for name in (mark, "transforms.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(PackageError, match=f"is an export and no package: it has {mark} and no") as caught:
+        load_package(tmp_path)
+    assert "write it again" not in str(caught.value)
+    assert "that it was exported from" in caught.value.hint
 
 
 def test_what_is_no_package_is_said_to_be_none(tmp_path: Path) -> None:
