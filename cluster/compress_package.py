@@ -23,6 +23,7 @@ from training.config import Experiment
 from training.config_file import with_overrides
 from training.data.prepare import prepare
 from training.errors import ConfigError, DataError
+from training.event_text import listed
 from training.package.manifest import EXPERIMENT_FILE, MANIFEST_FILE, SIGNATURE_FILE, Manifest
 from training.package.read import Package, load_package
 from training.package.signature import signing_key
@@ -71,7 +72,7 @@ def compress_package(wanted: Wanted, progress: Progress, place: Place) -> dict[s
     was_signed = (folder / SIGNATURE_FILE).exists()
     before = [variant.name for variant in package.manifest.variants]
     job = job_of_package(package, experiment, config, rows, str(place.code_folder.resolve()))
-    progress.stage("compress", f"{package.manifest.name}, which has {', '.join(before)}")
+    progress.stage("compress", f"{package.manifest.name}, which has {listed(before)}")
     began = time.time()
     with place.session() if not place.is_local else contextlib.nullcontext():
         compressed = compress(job, progress)

@@ -5,6 +5,7 @@ from textwrap import wrap
 from typing import Any
 
 from cluster.console import duration, table_lines
+from training.event_text import listed
 from training.journal import Event
 from training.package.card_text import digits
 from training.package.manifest import Manifest
@@ -180,7 +181,11 @@ def _objective_value(objective: Objective, form: Form) -> str:
 
 
 def _not_made(seen: SideBySide) -> list[str]:
-    told = ", ".join(f"{form} ({reason})" for form, reason in seen.not_made.items())
+    """Forms of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for form, reason in seen.not_made.items():
+        by_reason.setdefault(reason, []).append(form)
+    told = "; ".join(f"{listed(forms)} ({reason})" for reason, forms in by_reason.items())
     return wrap(f"not made: {told}", WIDTH, initial_indent="  ", subsequent_indent="    ") if told else []
 
 

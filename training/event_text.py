@@ -15,7 +15,7 @@ Facts that an event may carry; one that is missing is left out of the sentence.
     micro_batch         step, rows, share
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Facts = Mapping[str, Any]
@@ -113,6 +113,12 @@ def _because(event: Facts) -> str:
 def counted(number: int, thing: str) -> str:
     """1 step, 2 steps, 1,000 steps."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """a, b, c and 4 more."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 _WORDS: dict[str, Callable[[Facts], str]] = {

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from training.metric_names import METRIC_MODES, Mode
 from training.package.card_text import ROUNDING, digits
+from training.package.compared import as_compared
 from training.package.manifest import Comparison, Latency, Manifest, Variant, score_of
 from training.run_record import RunRecord
 
@@ -201,6 +202,9 @@ def of_package(manifest: Manifest) -> SideBySide:
 def _compared(
     variants: Sequence[Variant], comparison: Comparison | None, chosen: str, reason: str, metric: str, mode: Mode
 ) -> SideBySide:
+    variants = as_compared(variants, comparison)
+    if comparison is not None and comparison.metric:
+        metric, mode = comparison.metric, METRIC_MODES.get(_plain(comparison.metric), mode)
     baseline = comparison.baseline if comparison else variants[0].name
     first = next((variant for variant in variants if variant.name == baseline), None)
     before = first.metrics.get(metric) if first else None

@@ -18,6 +18,7 @@ from training.compress.recipe import FP32, Recipe
 from training.compress.site import site_of
 from training.compress.tasks import Measured, Measuring, measure
 from training.compress_config import LabelTarget
+from training.event_text import listed
 from training.package.manifest import Comparison, Cost, Variant
 from training.progress import Progress
 
@@ -69,7 +70,7 @@ class _Compression:
     def _look_at(self, names: Sequence[str]) -> None:
         """Score and measure forms; those that do not run are left out."""
         variants = [self._forms.variants[name] for name in names]
-        self._progress.step(0, len(variants), f"measuring {', '.join(names)}")
+        self._progress.step(0, len(variants), f"measuring {listed(names)}")
         found = self._measured(variants, with_scores=True)
         for name, reason in found.failed.items():
             self._leave_out(name, reason)
@@ -100,7 +101,7 @@ class _Compression:
         right = [each for each in self._candidates[1:] if not loss(each, self._config)]
         near = [each.variant for each in right if self._is_near(each, right)]
         if near:
-            self._progress.step(0, len(near), f"measuring again {', '.join(variant.name for variant in near)}")
+            self._progress.step(0, len(near), f"measuring again {listed([variant.name for variant in near])}")
             again = self._measured([self._candidates[0].variant, *near], with_scores=False)
             assert self._found is not None
             self._found = _joined(self._found, again)

@@ -13,6 +13,7 @@ from training.compress.learned.prune import pruned_name
 from training.compress.recipe import FP32, Learn, Recipe, learned, recipes_of
 from training.compress.site import Site, site_of
 from training.compress.tasks import Left, Made, learn, made_of, make
+from training.event_text import listed
 from training.package.manifest import Variant
 from training.progress import Progress
 
@@ -117,7 +118,7 @@ class Maker:
             return
         site = site_of(self._config, learns=True)
         trained = self._trained if isinstance(site, type(self._site)) else site.share(self._job.trained)
-        self._progress.step(0, len(wanted), f"training {', '.join(name_of(each, self._job) for each in wanted)}")
+        self._progress.step(0, len(wanted), f"training {listed([name_of(each, self._job) for each in wanted])}")
         device: Literal["cpu", "cuda"] = "cuda" if self._config.device == "gpu" else "cpu"
         calls = [(trained, each, start, device) for each in wanted]
         found = site.run(learn, calls, num_cpus=self._job.trained.experiment.train.cpus_per_worker)
@@ -143,7 +144,7 @@ class Maker:
         models = {steps: self._site.share(self._models[steps]) for steps, _ in todo.values()}
         calls = [(self._trained, models[steps], recipe, self._calibration) for steps, recipe in todo.values()]
         if calls:
-            self._progress.step(0, len(calls), f"making {', '.join(recipe.name for _, recipe in todo.values())}")
+            self._progress.step(0, len(calls), f"making {listed([recipe.name for _, recipe in todo.values()])}")
         made = self._site.run(make, calls, num_cpus=1) if calls else []
         reasons = {}
         for path, content in zip(todo, made, strict=True):

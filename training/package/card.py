@@ -9,6 +9,7 @@ import numpy as np
 
 from training.package.card_measured import SliceScore, cost_section, slices_section, variants_section
 from training.package.card_text import digits, listed, table, text
+from training.package.compared import as_compared
 from training.package.dates import iso_texts
 from training.package.manifest import InputSpec, Lineage, Manifest, score_of
 
@@ -33,6 +34,8 @@ class CardFacts:
 
 def model_card(manifest: Manifest, facts: CardFacts) -> str:
     """Markdown in sections: use, data, inputs, measured quality and cost, calling it, limits, lineage."""
+    newest = manifest.comparisons[-1] if manifest.comparisons else None
+    manifest = manifest.model_copy(update={"variants": as_compared(manifest.variants, newest)})
     sections = [
         f"# {text(manifest.name)}",
         _summary(manifest, facts),
