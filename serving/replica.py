@@ -17,6 +17,7 @@ from serving.http import respond
 from serving.predictor import Predictor
 from serving.protocol.model import ModelHandler, ModelInfo
 from training.package.serve_config import ServeConfig
+from training.package.table_reading import table_reading_of
 
 log = logging.getLogger("ray.serve")  # what goes there stands in the replica's own file
 
@@ -35,7 +36,8 @@ class ModelReplica:
         self._num_in_flight = 0
         self._is_healthy = True
         predictor = self._predictor
-        info = ModelInfo(name, version, predictor.manifest, predictor.package.golden, predictor.variant.name)
+        table = table_reading_of(Path(package))
+        info = ModelInfo(name, version, predictor.manifest, predictor.package.golden, predictor.variant.name, table)
         self._handler = ModelHandler(info, self._predict, lambda: self._is_healthy)
         self.reconfigure(settings)
 

@@ -100,7 +100,7 @@ def predict(
     try:
         if url is not None:
             _refuse_idle(variant=variant, threads=threads, address=address)
-            tally = answers.by_endpoint(wish, url, model, console.step)
+            tally = answers.by_endpoint(wish, url, model, console.step, console.talk)
         else:
             by = answers.ByPackage(package or answers.package_of(str(model), storage), variant, threads)
             if address is None:

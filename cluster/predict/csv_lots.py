@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from cluster.predict.csv_layout import BLOCK_BYTES, delimiter_of, names_without_header
 from cluster.predict.lots import BadRow, Lot, RowFile
 from cluster.predict.reading import Columns, Reading
 from training.data.sources.encoding import refuse_other_encodings
 from training.data.sources.words import explained
 from training.errors import DataError
 
-BLOCK_BYTES = 1 << 23  # no value may be longer
 HINT = "data.delimiter, data.names and data.missing of the package say how its rows are read"
 _ERRORS = (pa.ArrowException, UnicodeDecodeError, OSError)
 
@@ -24,19 +24,20 @@ def csv_lots(file: RowFile, reading: Reading) -> Iterator[Lot]:
     Raises:
         DataError: no CSV, columns that are not there, not UTF-8, or a quote that is never closed.
     """
-    data = reading.data
-    ragged = _Ragged(first=1 if data.names is not None else 2)
+    names = None
     try:
         with explained(f"{file.path} cannot be read as CSV", HINT, _ERRORS, hides=False):
-            head = _header(file, reading)
-            yield from _lots(file, reading, head, ragged)
+            names = names_without_header(file, reading)
+            yield from _lots(file, reading, names)
     except DataError as error:
         if isinstance(error.__cause__, _ERRORS):  # the library does not say which byte it was
-            refuse_other_encodings(file.filesystem, file.path, _delimiter(file, reading), data.names is None)
+            refuse_other_encodings(file.filesystem, file.path, delimiter_of(file, reading), names is None)
         raise
 
 
-def _lots(file: RowFile, reading: Reading, head: pa.Schema, ragged: "_Ragged") -> Iterator[Lot]:
+def _lots(file: RowFile, reading: Reading, names: list[str] | None) -> Iterator[Lot]:
+    ragged = _Ragged(first=2 if names is None else 1)
+    head = _header(file, reading, names)
     columns = reading.columns([*head.names, *file.folders], file.path)
     # The last one tells of a quote that stays open.
     wanted = [name for name in head.names if name in columns.all or name == head.names[-1]]
@@ -48,7 +49,7 @@ def _lots(file: RowFile, reading: Reading, head: pa.Schema, ragged: "_Ragged") -
         return Lot(file.path, numbers, table.select(list(columns.model)), reading.kept(table, columns), bad, share)
 
     with file.open() as (stream, done):
-        reader = _open(stream, file, reading, _convert(reading, head, wanted, columns), ragged)
+        reader = _open(stream, file, reading, names, _convert(reading, head, wanted, columns), ragged)
         for batch in reader:
             if batch.num_rows:
                 numbers = ragged.numbers(number, batch.num_rows)
@@ -64,25 +65,27 @@ def _lots(file: RowFile, reading: Reading, head: pa.Schema, ragged: "_Ragged") -
         )
 
 
-def _header(file: RowFile, reading: Reading) -> pa.Schema:
+def _header(file: RowFile, reading: Reading, names: list[str] | None) -> pa.Schema:
     """Names and guessed types of all columns, from the first block."""
     with file.open() as (stream, _):
         plain = pacsv.ConvertOptions(null_values=_missing(reading), strings_can_be_null=True)
-        schema: pa.Schema = _open(stream, file, reading, plain, _Ragged(1)).schema
+        schema: pa.Schema = _open(stream, file, reading, names, plain, _Ragged(1)).schema
     return schema
 
 
 def _open(
-    stream: pa.NativeFile, file: RowFile, reading: Reading, convert: pacsv.ConvertOptions, ragged: "_Ragged"
+    stream: pa.NativeFile,
+    file: RowFile,
+    reading: Reading,
+    names: list[str] | None,
+    convert: pacsv.ConvertOptions,
+    ragged: "_Ragged",
 ) -> pacsv.CSVStreamingReader:
     # In one thread: only so does Arrow tell the numbers of ragged rows.
-    read = pacsv.ReadOptions(
-        use_threads=False,
-        block_size=BLOCK_BYTES,
-        column_names=list(reading.data.names) if reading.data.names is not None else None,
-    )
+    read = pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=names)
     # Without newlines_in_values Arrow drops rows without a word where a quote stays open.
-    parse = pacsv.ParseOptions(delimiter=_delimiter(file, reading), newlines_in_values=True, invalid_row_handler=ragged)
+    delimiter = delimiter_of(file, reading)
+    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=ragged)
     return pacsv.open_csv(stream, read, parse, convert)
 
 
@@ -109,11 +112,6 @@ def _convert(reading: Reading, head: pa.Schema, wanted: list[str], columns: Colu
 def _missing(reading: Reading) -> list[str]:
     # A field may carry spaces around the marker, and Arrow compares the raw field.
     return [spaced for marker in reading.data.missing for spaced in (marker, f" {marker}", f"{marker} ")]
-
-
-def _delimiter(file: RowFile, reading: Reading) -> str:
-    is_tab = file.path.lower().endswith((".tsv", ".tsv.gz")) and "delimiter" not in reading.data.model_fields_set
-    return "\t" if is_tab else reading.data.delimiter
 
 
 def _bytes(value: pa.Scalar) -> bytes:

@@ -24,6 +24,8 @@ class EndpointModel:
         self._version = version or None
         metadata = client.metadata(self._name, self._version)
         self.specs = _specs(metadata)
+        # How the training table was read, as `table_reading_of` has it; an endpoint of an older version does not say.
+        self.shaping: Mapping[str, Any] = metadata["parameters"].get("table") or {}
         self.task, self.labels = metadata["parameters"]["task"], tuple(metadata["parameters"]["labels"])
 
     def __call__(self, inputs: Arrays) -> Arrays:

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from cluster.predict.answers import Answering, PackageModel
 from cluster.predict.output import records_of
-from cluster.predict.reading import Reading, shaping_of
+from cluster.predict.reading import Reading
 from cluster.predict.run import predict_here
 from cluster.predict.source import open_source
 from serving.predictor import Predictor
 from training.package.answers import plain
+from training.package.table_reading import table_reading_of
 
 Answer = dict[str, Any]
 
@@ -22,7 +23,7 @@ Answer = dict[str, Any]
 def here(rows: Path, package: Path) -> list[Answer]:
     """One answer a row of a file, as `Predictor.predict_records` gives them. Raises DataError and PackageError."""
     predictor, tables = Predictor.load(package), _Tables([])
-    reading = Reading(str(rows), predictor.manifest.inputs, shaping_of(package))
+    reading = Reading(str(rows), predictor.manifest.inputs, table_reading_of(package))
     predict_here(open_source(reading), Answering(reading, PackageModel(predictor)), tables, lambda *_: None)
     return [plain(record) for record in records_of(pa.concat_tables(tables.taken), predictor.manifest.labels)]
 

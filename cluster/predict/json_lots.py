@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cluster.predict.reading import Reading
 from training.data.sources.encoding import refuse_other_encodings
 from training.data.sources.words import explained, one_line
 from training.errors import DataError
+from training.package.manifest import InputSpec
 
 LOT_BYTES = 1 << 23  # of text
 SHOWN_CHARS = 60
@@ -28,20 +30,37 @@ def json_lots(file: RowFile, reading: Reading, most: int) -> Iterator[Lot]:
         DataError: not UTF-8, or a list that is not JSON.
     """
     group = _Group(file, reading)
+    for row, num_chars, done in _read(file):
+        group.add(row, num_chars)
+        if len(group.rows) >= most or group.num_chars >= LOT_BYTES:
+            yield group.taken(done())
+    if group.rows:
+        yield group.taken(1.0)
+
+
+def ignored_columns(file: RowFile, reading: Reading, most: int) -> list[str]:
+    """Columns in a file's first `most` rows that are neither taken nor copied. Raises DataError, see `json_lots`."""
+    if reading.keep is None:
+        return []
+    found: dict[str, None] = {}
+    for row, _, _ in islice(_read(file), most):
+        if isinstance(row, dict):
+            found |= dict.fromkeys(name for name in row if name not in _taken(row, reading.specs))
+    return [name for name in found if name not in reading.keep]
+
+
+def _read(file: RowFile) -> Iterator[tuple[_Row, int, Callable[[], float]]]:
+    """Each row, or what is wrong with it, its length as text, and what tells the share of the file that is read."""
     try:
         with (
             explained(f"{file.path} cannot be read", HINT, (OSError, pa.ArrowException), hides=False),
             file.open() as (stream, done),
         ):
             for row, num_chars in _rows(io.TextIOWrapper(stream, encoding="utf-8-sig"), file.path):
-                group.add(row, num_chars)
-                if len(group.rows) >= most or group.num_chars >= LOT_BYTES:
-                    yield group.taken(done())
+                yield row, num_chars, done
     except UnicodeDecodeError:
         refuse_other_encodings(file.filesystem, file.path, delimiter=None, has_header=False)
         raise
-    if group.rows:
-        yield group.taken(1.0)
 
 
 def _rows(lines: io.TextIOWrapper, path: str) -> Iterator[tuple[_Row, int]]:
@@ -91,6 +110,14 @@ def _no_record(number: int, row: object) -> BadRow:
     return BadRow(number, f"is {json.dumps(row)[:SHOWN_CHARS]}, must be an object of column names and values")
 
 
+def _taken(row: dict[str, Any], specs: Sequence[InputSpec]) -> dict[str, Any]:
+    """The columns of a row that the model takes. One that lacks some is left as it is: a typo must not pass unseen."""
+    names: list[str] = []
+    for spec in specs:
+        names += spec.columns if spec.columns and spec.name not in row else (spec.name,)
+    return {name: row[name] for name in names} if row.keys() >= set(names) else row
+
+
 @dataclass
 class _Group:
     """Rows that wait to become a lot."""
@@ -119,16 +146,12 @@ class _Group:
         return lot
 
     def _divided(self, rows: Records) -> tuple[Records, pa.Table]:
-        """What the model takes, and what is only copied. Other columns are left in: a typo must not pass unseen."""
-        if self.reading.keep == ():
-            return rows, pa.table({})
-        model = {spec.name for spec in self.reading.specs} | set(self.reading.wanted)
+        """What the model takes, and what is only copied."""
         names = self.reading.keep if self.reading.keep is not None else tuple(rows[0]) if rows else ()
         if self.kept is None:
             self.kept = {name: _kind([row.get(name) for row in rows]) for name in names}
         columns = {name: self._column(name, [row.get(name) for row in rows], kind) for name, kind in self.kept.items()}
-        extra = set(self.kept) - model
-        return [{name: row[name] for name in row if name not in extra} for row in rows], pa.table(columns)
+        return [_taken(row, self.reading.specs) for row in rows], pa.table(columns)
 
     def _column(self, name: str, values: list[Any], kind: pa.DataType) -> pa.Array:
         if pa.types.is_string(kind):

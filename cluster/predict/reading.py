@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
 from cluster.predict.lots import BadRow, Lot
 from training.data.config import DataConfig
@@ -21,7 +20,7 @@ from training.data.sources.shape import leave_out_personal
 from training.data.sources.tidy import tidy_columns
 from training.data.sources.words import listed, refuse_repeated, require_columns
 from training.errors import DataError
-from training.package.manifest import EXPERIMENT_FILE, InputSpec
+from training.package.manifest import InputSpec
 
 SHAPING = ("rename", "cast", "convert")
 WRITTEN = ("delimiter", "missing", "names")
@@ -55,6 +54,14 @@ class Reading:
     def wanted(self) -> list[str]:
         """Columns of a table that the model takes, by their final names."""
         return [name for spec in self.specs for name in (spec.columns or (spec.name,))]
+
+    @property
+    def names_of_new_rows(self) -> tuple[str, ...]:
+        """`data.names` without the target; but with it where the model takes it, as a language model does its texts."""
+        target, renames = self.shaping.get("target", ()), self.shaping.get("rename") or {}
+        targets = {target} if isinstance(target, str) else set(target)
+        finals = {name: renames.get(name, name) for name in self.data.names or ()}
+        return tuple(name for name, final in finals.items() if final not in targets or final in self.wanted)
 
     @cached_property
     def data(self) -> DataConfig:
@@ -116,13 +123,6 @@ class Reading:
     def _numbers_as_text(self, rows: pa.Table, finals: Mapping[str, str]) -> list[str]:
         numeric = {name for spec in self.specs if _is_number(spec) for name in (spec.columns or (spec.name,))}
         return [finals[f.name] for f in rows.schema if finals[f.name] in numeric and is_text(_value_type(f.type))]
-
-
-def shaping_of(package: Path) -> dict[str, Any]:
-    """How the training table was read and shaped, as the package's experiment says; nothing where it says nothing."""
-    path = package / EXPERIMENT_FILE
-    data: dict[str, Any] = ((yaml.safe_load(path.read_text()) or {}) if path.exists() else {}).get("data") or {}
-    return {key: data[key] for key in (*WRITTEN, *SHAPING) if key in data}
 
 
 def _about(shaping: Mapping[str, str], wanted: set[str], *, by_new_name: bool) -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.predict.csv_lots import csv_lots
-from cluster.predict.json_lots import json_lots
+from cluster.predict.json_lots import ignored_columns, json_lots
 from cluster.predict.lots import Lot, RowFile, cut
 from cluster.predict.reading import Reading
 from training.data.config import DataFormat
@@ -50,14 +50,18 @@ class Source:
         """Whether all rows are records as clients send them."""
         return all(part.kind == "jsonl" for part in self.parts)
 
+    def ignored(self) -> list[str]:
+        """Columns of JSON rows that nobody asked for, in the first rows of the first such file. Raises DataError."""
+        part = next((part for part in self.parts if part.kind == "jsonl"), None)
+        return ignored_columns(self._file(part), self.reading, self.lot_rows) if part is not None else []
+
     def lots(self, part: Part) -> Iterator[Lot]:
         """The rows of one part, in its order. Raises DataError for what cannot be read."""
         for lot in self._read(part):
             yield from cut(lot, self.lot_rows)
 
     def _read(self, part: Part) -> Iterator[Lot]:
-        (path, *_) = part.paths
-        file = RowFile(self.found.filesystem, path, partition_values(self.found.root, path))
+        file = self._file(part)
         match part.kind:
             case "parquet":
                 return self._parquet(part)
@@ -68,6 +72,10 @@ class Source:
             case "images":
                 return self._images(part)
         return csv_lots(file, self.reading)
+
+    def _file(self, part: Part) -> RowFile:
+        path = part.paths[0]
+        return RowFile(self.found.filesystem, path, partition_values(self.found.root, path))
 
     def _parquet(self, part: Part) -> Iterator[Lot]:
         table, group, (path,) = self.parquet, part.group, part.paths

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 from cluster.predict.answers import Answering, PackageModel
 from cluster.predict.endpoint import EndpointModel
 from cluster.predict.output import OutputFormat, Writer, check_folder, check_output, file_output, stdout_output
-from cluster.predict.reading import SHAPING, Reading, shaping_of
+from cluster.predict.reading import SHAPING, Reading
 from cluster.predict.run import Step, Tally, predict_here
 from cluster.predict.source import Source, open_source
 from cluster.releases import release_of
 from serving.client import Client
 from serving.predictor import Predictor
+from training.data.sources.words import listed
 from training.errors import ConfigError
+from training.package.manifest import InputSpec
 from training.package.read import read_manifest
+from training.package.table_reading import table_reading_of
 
 if TYPE_CHECKING:
     from cluster.place import Place  # loads Ray
@@ -45,6 +48,17 @@ class Wish:
     def reading(self, **how: Any) -> Reading:
         """How the rows are read."""
         return Reading(self.rows, keep=None if self.keep == (KEEP_ALL,) else self.keep, **how)
+
+    def source(self, note: Callable[[str], None], specs: tuple[InputSpec, ...], shaping: Mapping[str, Any]) -> Source:
+        """The rows, read as the table was that the model learned from; `note` is told of what is not done to them."""
+        source = open_source(self.reading(specs=specs, shaping=shaping), self.batch_rows)
+        if any(part.kind == "jsonl" for part in source.parts) and (keys := [k for k in SHAPING if shaping.get(k)]):
+            note(
+                f"JSON rows are taken as clients send them: {', '.join(keys)} of the package's data is not done to them"
+            )
+        if ignored := source.ignored():
+            note(f"columns of the JSON rows that the model does not take are ignored: {listed(ignored)}")
+        return source
 
     def check(self) -> None:
         """Raise ConfigError for an output that cannot be, before any work is done."""
@@ -77,13 +91,7 @@ class ByPackage:
 
     def source(self, wish: Wish, note: Callable[[str], None]) -> Source:
         """The rows, read as the package's table was."""
-        shaping = shaping_of(self.package)
-        source = open_source(wish.reading(specs=read_manifest(self.package).inputs, shaping=shaping), wish.batch_rows)
-        if any(part.kind == "jsonl" for part in source.parts) and (keys := [k for k in SHAPING if shaping.get(k)]):
-            note(
-                f"JSON rows are taken as clients send them: {', '.join(keys)} of the package's data is not done to them"
-            )
-        return source
+        return wish.source(note, read_manifest(self.package).inputs, table_reading_of(self.package))
 
 
 def package_of(model: str, storage: str) -> Path:
@@ -108,14 +116,14 @@ def by_package(wish: Wish, by: ByPackage, step: Step, note: Callable[[str], None
         return predict_here(source, Answering(source.reading, PackageModel(predictor), wish.skips_bad), writer, step)
 
 
-def by_endpoint(wish: Wish, url: str, model: str | None, step: Step) -> Tally:
+def by_endpoint(wish: Wish, url: str, model: str | None, step: Step, note: Callable[[str], None]) -> Tally:
     """Answer by an endpoint. Raises ClientError too; `model` may be left out where only one is served."""
     wish.check()
     if wish.folder is not None:
         raise ConfigError(f"--output {wish.output} is a folder, which only a Ray writes", "give a file")
     with Client(url) as client:
         endpoint = EndpointModel(client, model)
-        source = open_source(wish.reading(specs=endpoint.specs), wish.batch_rows)
+        source = wish.source(note, endpoint.specs, endpoint.shaping)
         with wish.writer(source, endpoint.labels) as writer:
             return predict_here(source, Answering(source.reading, endpoint, wish.skips_bad), writer, step)
 

@@ -29,7 +29,8 @@ from training.package.read import Package
 from training.package.replay import check_golden
 
 LOADER = "serving.export.mlflow_loader"
-NEEDED = ("numpy", "pandas", "pyarrow", "onnxruntime", "pydantic", "pillow", "cryptography")
+# Of MLflow the part that loads models: the whole of it allows no new pyarrow, and needs much that does not answer.
+NEEDED = ("mlflow-skinny", "numpy", "pandas", "pyarrow", "onnxruntime", "pydantic", "pillow", "cryptography")
 OF_RUNTIME = {"onnxruntime": (), "openvino": ("openvino",), "torch": ("torch",)}
 # The parts of Manta that answer; paths inside its two packages.
 CODE = {

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +31,7 @@ class ModelInfo:
     manifest: Manifest
     golden: Golden
     variant: str
+    table: Mapping[str, Any] = field(default_factory=dict)  # how its table was read, see `table_reading_of`
 
 
 class ModelHandler:
@@ -141,6 +142,7 @@ def metadata(info: ModelInfo) -> dict[str, Any]:
             "variant": info.variant,
             "created_at": manifest.created_at,
             "inputs": {spec.name: _input_hints(spec) for spec in manifest.inputs},
+            "table": info.table,
             "example": {name: values[0] for name, values in info.golden.inputs.items() if values},
         },
     }

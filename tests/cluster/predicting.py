@@ -1,9 +1,12 @@
 """Shared by the tests of `manta predict`: rows in every format, a model that notes what it is given, bigger nets."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -17,13 +20,17 @@ from cluster.predict.answers import Answering
 from cluster.predict.reading import Reading
 from cluster.predict.source import open_source
 from serving.predictor import inputs_of_table
+from serving.protocol.model import model_path
 from tests.packages import TABLE_INPUTS, TABLE_TRANSFORMS, Recipe, _write
+from tests.serving.asking import Model
 from training.data.config import DataConfig
 from training.data.sources import read_table
 from training.package.manifest import InputSpec, Manifest, Task
 from training.package.transforms import ImageTransform, Transforms
 
 PIXELS = (1, 8, 8)
+NUMBER = InputSpec(name="x", kind="numeric", datatype="FP32")
+TEXT = InputSpec(name="x", kind="text", datatype="BYTES")
 
 
 class Noting:
@@ -212,3 +219,48 @@ def write_summing_package(folder: Path) -> Manifest:
         graph.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
     rows = {"image": np.zeros((3, *PIXELS), np.float32).tolist()}
     return _write(folder, Recipe("sums", tuple("abcd"), (spec,), transforms, rows, {"fp32": graph}))
+
+
+@contextmanager
+def served(package: Path, *, without_table: bool = False) -> Iterator[str]:
+    """The address of an endpoint of one model. `without_table`: one of an earlier version, see `EndpointModel`."""
+    model = Model(package)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/v2/models":
+                self._reply(200, {}, b'[{"name": "adult"}]')
+                return
+            metadata = json.loads(self._asked("GET"))
+            if without_table:
+                del metadata["parameters"]["table"]
+            self._reply(200, {}, json.dumps(metadata).encode())
+
+        def do_POST(self) -> None:
+            self._asked("POST", self.rfile.read(int(self.headers["Content-Length"])), reply=True)
+
+        def _asked(self, method: str, body: bytes = b"", *, reply: bool = False) -> bytes:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            answer = model.ask(method, self.path.removeprefix(model_path("adult")), body, headers)
+            if reply:
+                self._reply(answer.status, answer.headers, answer.body)
+            return answer.body
+
+        def _reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -12,7 +12,18 @@ import pytest
 
 from cluster.predict.reading import Reading
 from cluster.predict.source import open_source
-from tests.cluster.predicting import FORMATS, assert_same, people, pixels, streamed, whole, write_csv, write_parquet
+from tests.cluster.predicting import (
+    FORMATS,
+    NUMBER,
+    TEXT,
+    assert_same,
+    people,
+    pixels,
+    streamed,
+    whole,
+    write_csv,
+    write_parquet,
+)
 from tests.kinds import config, table
 from tests.packages import TABLE_INPUTS
 from training.data.table import infer_schema
@@ -20,9 +31,7 @@ from training.errors import DataError
 from training.features import fit_transforms
 from training.package.manifest import InputSpec
 
-NUMBER = InputSpec(name="x", kind="numeric", datatype="FP32")
 CATEGORY = InputSpec(name="x", kind="categorical", datatype="BYTES")
-TEXT = InputSpec(name="x", kind="text", datatype="BYTES")
 DATE = InputSpec(name="x", kind="date", datatype="BYTES")
 GERMAN = InputSpec(name="x", kind="date", datatype="BYTES", format="%d.%m.%Y")
 NUMBERED = InputSpec(name="x", kind="date", datatype="BYTES", format="%Y%m%d")

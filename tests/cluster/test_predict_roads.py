@@ -114,7 +114,9 @@ def test_an_endpoint_gives_the_bits_of_the_package_over_json_and_over_tensors(
         for binary in (True, False):
             assert client.infer("mlp", inputs, binary=binary)["probabilities"].T.tobytes() == expected
     write_parquet(rows(), tmp_path / "rows.parquet")
-    by_endpoint(Wish(str(tmp_path / "rows.parquet"), str(tmp_path / "a.parquet"), keep=("id",)), url, None, _nothing)
+    by_endpoint(
+        Wish(str(tmp_path / "rows.parquet"), str(tmp_path / "a.parquet"), keep=("id",)), url, None, _nothing, _nothing
+    )
     answers = pq.read_table(tmp_path / "a.parquet")
     assert bits(answers) == expected
     assert answers["id"].to_pylist() == list(range(NUM_ROWS))
@@ -123,9 +125,9 @@ def test_an_endpoint_gives_the_bits_of_the_package_over_json_and_over_tensors(
 def test_an_endpoint_is_not_asked_for_rows_that_cannot_be_read(url: str, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("age,hours,city\n1,2,Rome\n1,old,Rome\n")
     with pytest.raises(DataError, match=r"row 1 \(the first is 0\) hours: is no number"):
-        by_endpoint(Wish(str(tmp_path / "rows.csv"), str(tmp_path / "a.csv")), url, "mlp", _nothing)
+        by_endpoint(Wish(str(tmp_path / "rows.csv"), str(tmp_path / "a.csv")), url, "mlp", _nothing, _nothing)
     with pytest.raises(ConfigError, match="which only a Ray writes"):
-        by_endpoint(Wish(str(tmp_path / "rows.csv"), f"{tmp_path}/a/"), url, "mlp", _nothing)
+        by_endpoint(Wish(str(tmp_path / "rows.csv"), f"{tmp_path}/a/"), url, "mlp", _nothing, _nothing)
 
 
 def test_a_ray_gives_the_bits_of_the_package_in_the_order_of_the_rows(

@@ -45,7 +45,7 @@ def test_the_variants_fit_a_terminal_and_say_what_decided(tmp_path: Path) -> Non
     assert lines[5].endswith("…")
     assert "KiB  not offered: it loses 0.0312" in lines[5]
     assert " ".join(line.strip() for line in lines[11:]) == (
-        "not made: bf16 (ONNX Runtime has no kernels of bf16 for CPUs), int4@openvino (OpenVINO refused it: "
+        "not made: bf16 (ONNX Runtime has no kernels of bf16 for CPUs); int4@openvino (OpenVINO refused it: "
         "unsupported element type i4 of MatMulNBits)"
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from serving.predictor import Predictor
 from serving.protocol.model import ModelHandler, ModelInfo
 from serving.protocol.reply import Reply
+from training.package.table_reading import table_reading_of
 
 RECORD: dict[str, Any] = {"age": 39, "hours": 40.5, "city": "Rome"}
 LENGTH = "inference-header-content-length"
@@ -47,7 +48,8 @@ class Model:
         self.name = name
         self.is_ready = True
         package = self.predictor.package
-        info = ModelInfo(name, "3", package.manifest, package.golden, self.predictor.variant.name)
+        table = table_reading_of(folder)
+        info = ModelInfo(name, "3", package.manifest, package.golden, self.predictor.variant.name, table)
         self.handler = ModelHandler(info, self._predict, lambda: self.is_ready)
 
     async def _predict(self, inputs: Mapping[str, np.ndarray], _num_rows: int) -> Mapping[str, np.ndarray]:

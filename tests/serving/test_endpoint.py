@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+import yaml
 from ray import serve
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
@@ -24,7 +25,10 @@ from serving.registry import Registry, Release
 from tests.packages import write_image_package, write_table_package
 from tests.serving.asking import RECORD
 from training.package.errors import PackageError
+from training.package.manifest import EXPERIMENT_FILE
 from training.package.serve_config import Replicas, ServeConfig
+
+TABLE = {"names": ["age", "hours", "city", "pay"], "target": "pay", "missing": ["?"]}
 
 
 @dataclass
@@ -51,7 +55,7 @@ def endpoint(ray_2_cpus: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     config = ServeConfig(port=port, replicas=Replicas(min=1, max=1), cpus_per_replica=0.2, max_body_mb=0.1)
     serve.start(**start_options(config))
     registry = Registry(root / "registry")
-    write_table_package(root / "adult")
+    write_table_package(root / "adult", extra={EXPERIMENT_FILE: yaml.safe_dump({"data": TABLE}).encode()})
     write_image_package(root / "adult-2")
     adult = registry.register("adult", root / "adult", "run-1")
     for release in (adult, registry.register("adult-2", root / "adult-2", "run-2")):
@@ -80,6 +84,11 @@ def test_our_client_gets_the_predictors_numbers(endpoint: Endpoint, num_rows: in
     expected = endpoint.predictor.predict(inputs)
     assert answers["label"].tolist() == expected["label"].tolist()
     np.testing.assert_allclose(answers["probabilities"], expected["probabilities"], atol=1e-6)
+
+
+def test_it_says_how_the_table_was_read(endpoint: Endpoint) -> None:
+    assert endpoint.client.metadata("adult")["parameters"]["table"] == TABLE
+    assert endpoint.client.metadata("adult-2")["parameters"]["table"] == {}
 
 
 @pytest.mark.parametrize("send_binary", [True, False])

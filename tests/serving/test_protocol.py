@@ -94,6 +94,7 @@ def test_metadata_ready_and_head(table: Model) -> None:
     metadata = json.loads(table.ask("GET", "").body)
     assert metadata["versions"] == ["3"]
     assert metadata["inputs"][2] == {"name": "city", "datatype": "BYTES", "shape": [-1]}
+    assert metadata["parameters"]["table"] == {}  # of a package without an experiment
     assert metadata["parameters"]["example"] == {"age": 25.0, "hours": 40.0, "city": "Rome"}
     assert table.ask("GET", "/versions/3").body == table.ask("HEAD", "/").body
     assert table.ask("GET", "/versions/3/ready").status == 200

@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from serving.export.mlflow_folder import export_mlflow, golden_frame
+from serving.export.mlflow_folder import NEEDED, export_mlflow, golden_frame
 from tests.packages import write_table_package
 from training.package.exported import NotExported
 from training.package.read import load_package
@@ -43,6 +47,37 @@ def test_every_kind_of_input_goes_through_mlflows_types(name: str, tmp_path: Pat
     settings = json.loads((folder / "data" / "manta" / "settings.json").read_text())
     assert settings == {"variant": "int8"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def contradictions(pinned: dict[str, str]) -> list[str]:
+    """Where what is pinned of one library is not what another one of them takes, optional parts left out."""
+    needs = [(name, Requirement(text)) for name in pinned for text in requires(name) or ()]
+    return [
+        f"{name} needs {need}, pinned is {pinned[canonicalize_name(need.name)]}"
+        for name, need in needs
+        if (need.marker is None or need.marker.evaluate({"extra": ""}))
+        and canonicalize_name(need.name) in pinned
+        and not need.specifier.contains(pinned[canonicalize_name(need.name)], prereleases=True)
+    ]
+
+
+def test_of_mlflow_only_what_loads_models_is_needed() -> None:
+    assert NEEDED[0] == "mlflow-skinny"
+    assert "mlflow" not in NEEDED
+    assert contradictions({name: version(name) for name in NEEDED[1:]}) == []
+    assert contradictions({"pandas": version("pandas"), "numpy": "1.0"})[0].startswith("pandas needs numpy>=")
+
+
+@needs_mlflow
+def test_pip_can_install_what_the_model_needs(tmp_path: Path) -> None:
+    folder = export_mlflow(V2 / "table", tmp_path / "out")
+    lines = (folder / "requirements.txt").read_text().split()
+    needed = [Requirement(line) for line in lines]
+    pinned = {canonicalize_name(need.name): str(need.specifier).removeprefix("==") for need in needed}
+    assert pinned == {name: version(name) for name in NEEDED}
+    assert contradictions(pinned) == []
+    (*_, of_pip) = yaml.safe_load((folder / "conda.yaml").read_text())["dependencies"]
+    assert of_pip == {"pip": lines}
 
 
 ELSEWHERE = """

@@ -15,7 +15,8 @@ def test_the_newest_verdict_stands_over_the_one_that_a_form_was_made_with(tmp_pa
     newest = Comparison(
         at="", machine=this_machine(), target="cpu", objective="size", batch_size=1, num_threads=1, baseline="fp32",
         metric="other/accuracy", scores={"fp32": 0.9, "int8": 0.8}, qualities={"int8": lost}, passed=("fp32",),
-        costs={name: Cost(latency={}) for name in ("fp32", "int8")}, notes={"int8": "it loses"}, chosen="fp32", reason="",
+        costs={name: Cost(latency={}) for name in ("fp32", "int8")}, notes={"int8": "it loses"}, chosen="fp32",
+        reason="",
     )  # fmt: skip
     fp32, int8 = as_compared(variants, newest)
     assert (fp32.offered, fp32.metrics["other/accuracy"]) == (True, 0.9)
