@@ -39,6 +39,7 @@ def again(tmp_path: Path, trial: str, capsys: pytest.CaptureFixture[str]) -> dic
     return told
 
 
+@pytest.mark.slow
 def test_complete_and_pruned_trials_come_again_to_the_last_bit_and_others_are_refused(
     shared_ray: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
+@pytest.mark.parametrize("name", [pytest.param("a.parquet", marks=pytest.mark.slow), "a.csv"])
 def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path, name: str) -> None:
     write_table_package(tmp_path / "in" / "package")
     write_parquet(people(9000), tmp_path / "in" / "rows.parquet")

@@ -26,6 +26,7 @@ train: {{epochs: 8, global_batch_size: 16, peak_lr: 0.02}}
 search:
   trials: 4
   space: {{train.peak_lr: {{log: [0.005, 0.1]}}}}
+compress: {{forms: [int8_static], openvino: false, measure_s: 0.1}}
 serve: {{port: {port}, replicas: {{min: 1, max: 1}}}}
 """
 

@@ -95,6 +95,7 @@ def unbroken(ray_2_cpus: None, tmp_path_factory: pytest.TempPathFactory) -> FitR
     return run(experiment(folder, "unbroken", dying(folder / "died"), workers=2))
 
 
+@pytest.mark.slow
 def test_killed_worker_ends_with_the_weights_of_an_unbroken_run(unbroken: FitResult, tmp_path: Path) -> None:
     """Rank 1 of 2 is killed in epoch 3 of 4. Same seed and order, so the weights must be equal, not close."""
     marker, seen = tmp_path / "died", Collected()
@@ -182,7 +183,7 @@ def steps_saved(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("one/checkpoints/own/*/manifest.json"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_a_driver_that_is_ended_goes_on_where_it_stood(number: signal.Signals, tmp_path: Path) -> None:
     """On notice not a step is lost. Killed, it goes on from its last checkpoint."""
     wanted = experiment(tmp_path, "one", paced(tmp_path, 0.05), epochs=6)

@@ -120,6 +120,7 @@ def test_names_of_variants_do_not_cover_each_other(chromium: Browser, width: int
     assert tab.errors == []
 
 
+@pytest.mark.slow
 def test_a_watched_page_changes_in_place(chromium: Browser, tmp_path: Path) -> None:
     run = MadeUpSearch(tmp_path / "adult", 40)
     run.search()

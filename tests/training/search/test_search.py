@@ -111,6 +111,7 @@ def test_a_killed_actor_costs_no_trial(ray_2_cpus: None, tmp_path: Path) -> None
     assert found.num_complete + found.num_pruned == 3
 
 
+@pytest.mark.slow
 def test_data_settings_can_be_searched_from_a_relative_source(
     ray_2_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_trial_that_was_opened_but_not_drawn_is_drawn_later(tmp_path: Path) ->
     assert second["train.peak_lr"] == half.params["train.peak_lr"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_only_the_study_knows_comes_into_the_journal(ray_2_cpus: None, tmp_path: Path) -> None:
     """The driver can die between telling the two."""
     wanted = experiment(tmp_path, "untold", trials=2)
