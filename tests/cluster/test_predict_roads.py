@@ -148,6 +148,7 @@ def test_a_ray_gives_the_bits_of_the_package_in_the_order_of_the_rows(
     assert shared_ray == ["session", "session"]
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_on_a_ray_is_said_in_one_line(shared_ray: list[str], package: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("age,hours,city\n1,2,Rome\n1,old,Rome\n")
 

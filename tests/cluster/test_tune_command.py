@@ -37,6 +37,7 @@ def trials(tmp_path: Path) -> list[str]:
     return [event["trial"] for event in Journal(tmp_path / "runs" / "flowers" / "journal.jsonl").events("trial")]
 
 
+@pytest.mark.slow
 def test_it_searches_extends_and_refuses_what_changed(
     shared_ray: list[str], flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,6 +147,7 @@ def test_a_changed_table_is_refused_with_what_changed(journey: Journey) -> None:
         journey.table.write_text(before)
 
 
+@pytest.mark.slow
 def test_a_changed_experiment_under_the_same_name_is_refused(journey: Journey) -> None:
     changed = manta("run", journey.config, "--set", "train.epochs=9", cwd=journey.folder)
     assert changed.returncode == 3

@@ -132,6 +132,7 @@ def test_a_worker_killed_while_its_group_connects_leaves_no_room_taken(
     assert (failed["kind"], failed["workers"], failed["goes_on"]) == ("start", 2, True)
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_learns(unbroken: FitResult, tmp_path: Path) -> None:
     (tmp_path / "died").touch()
     one = run(experiment(tmp_path, "one", dying(tmp_path / "died")))

@@ -81,6 +81,7 @@ def test_a_finished_search_does_nothing_and_a_larger_one_adds(ray_2_cpus: None, 
     assert len(list(RunFolder.of(wanted).journal.events("trial"))) == 5
 
 
+@pytest.mark.slow
 def test_failed_trials_are_recorded_and_the_search_goes_on(ray_2_cpus: None, tmp_path: Path) -> None:
     failing = {"target": "tests.training.nets:Raises", "args": {"width": 20}}
     space = {"model.args.width": {"int": [1, 19]}}
