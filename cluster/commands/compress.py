@@ -97,4 +97,4 @@ def _show(outcome: dict[str, Any], console: Console, as_json: bool) -> None:
         console.data(outcome)
         return
     console.talk(package_text(read_manifest(Path(outcome["package"]))))
-    console.data(outcome["package"])
+    console.data(str(outcome["package"]))

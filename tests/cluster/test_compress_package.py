@@ -79,9 +79,10 @@ def test_once_more_on_the_same_machine_there_is_one_comparison(homes: Path, rows
 
 
 def test_its_weights_can_be_pruned_where_its_own_data_is_there(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["compress", str(_experiment(tmp_path)), "--json", "--quiet"])
+    result = CliRunner().invoke(app, ["compress", str(_experiment(tmp_path)), "--quiet"])
     assert result.exit_code == 0, result.output
     package = tmp_path / "runs" / "flowers" / "package"
+    assert result.stdout.strip() == str(package)
     options = ["--set", "prune.sparsity=[0.5]", "--set", "prune.epochs=1", "--set", "forms=[]"]
     quick = [part for setting in QUICK for part in ("--set", setting)]
     result = CliRunner().invoke(
