@@ -8,8 +8,7 @@ import numpy as np
 import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from training.compress.forms.export import ScoringModel
 from training.compress.forms.torch_forms import make_torch_form
@@ -18,18 +17,17 @@ from training.learning_config import EnsembleConfig
 from training.model_config import ModelConfig
 from training.models.build import build_model
 from training.models.inputs import ModelInputs
-from training.package.byte_tokens import VOCAB_SIZE
+from training.package.errors import PackageError
 from training.package.exported import NotExported, golden_tensors, replay, whole_folder, write_about
-from training.package.manifest import EXPERIMENT_FILE, WEIGHTS_FILE, Manifest, Variant
-from training.package.pick import BASELINE
+from training.package.manifest import BASELINE, EXPERIMENT_FILE, WEIGHTS_FILE, Manifest, Variant
 from training.package.read import Package, load_package
 from training.package.runtime import open_runner
 from training.package.runtimes.on_torch import TorchRunner
+from training.stored_weights import num_outputs_of, stored_weights
 
 MODEL_FILE = "model.pt2"
 MIN_SPREAD = 1e-3  # standard deviations of the target, between the golden rows
 _ONNX = "--format onnx exports what is there"
-TARGET_MEAN, TARGET_SCALE = "target_mean", "target_scale"  # in the metadata of a regression's weights
 
 
 def export_pt2(
@@ -80,12 +78,18 @@ def _variant(manifest: Manifest, name: str | None) -> Variant:
 
 
 def _scoring(package: Package, variant: Variant, tensors: Mapping[str, np.ndarray], code_path: str) -> ScoringModel:
-    manifest, (weights, notes) = package.manifest, _weights(package)
-    num_outputs = VOCAB_SIZE if manifest.task == "language_modelling" else len(manifest.labels) or 1
-    config, ensemble = _configs(package)
-    model = build_model(config, ModelInputs.of(package.transforms, num_outputs), 0, code_path, ensemble)
+    manifest = package.manifest
     try:
-        model.load_state_dict(weights)
+        stored = stored_weights(package)
+    except PackageError as error:
+        raise NotExported(error.message, _ONNX) from error
+    if stored is None:
+        raise NotExported(f"{package.folder} has no {WEIGHTS_FILE}, so its model cannot be made again", _ONNX)
+    config, ensemble = _configs(package)
+    inputs = ModelInputs.of(package.transforms, num_outputs_of(manifest))
+    model = build_model(config, inputs, 0, code_path, ensemble)
+    try:
+        model.load_state_dict(dict(stored.tensors))
     except RuntimeError as error:
         raise NotExported(
             f"{package.folder / WEIGHTS_FILE} does not fit the model that {EXPERIMENT_FILE} describes: "
@@ -95,8 +99,8 @@ def _scoring(package: Package, variant: Variant, tensors: Mapping[str, np.ndarra
     model.eval()
     if manifest.task != "regression":
         return ScoringModel(model, manifest.task)
-    if TARGET_SCALE in notes:
-        return ScoringModel(model, manifest.task, float(notes[TARGET_MEAN]), float(notes[TARGET_SCALE]))
+    if stored.target_mean is not None and stored.target_scale is not None:
+        return ScoringModel(model, manifest.task, stored.target_mean, stored.target_scale)
     golden = np.array(package.golden.outputs[variant.name]["prediction"], dtype=np.float64)
     return ScoringModel(model, manifest.task, *_unit_of_golden(package, model, tensors, golden))
 
@@ -113,18 +117,6 @@ def _configs(package: Package) -> tuple[ModelConfig, EnsembleConfig | None]:
         return model, EnsembleConfig.model_validate(ensemble) if ensemble else None
     except (ValidationError, KeyError, AttributeError) as error:
         raise NotExported(f"{path} describes no model that this version knows: {error}", _ONNX) from error
-
-
-def _weights(package: Package) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The trained weights, and what was noted beside them."""
-    path = package.folder / WEIGHTS_FILE
-    if WEIGHTS_FILE not in package.manifest.sha256:
-        raise NotExported(f"{package.folder} has no {WEIGHTS_FILE}, so its model cannot be made again", _ONNX)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise NotExported(f"{path} cannot be read: {error}", _ONNX) from error
 
 
 def _unit_of_golden(

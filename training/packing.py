@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from training.compress.job import CompressResult
@@ -36,6 +35,7 @@ from training.package.manifest import (
 from training.package.transforms import Transforms, inputs_from_table
 from training.package.write import write_package
 from training.sketching import package_reference
+from training.stored_weights import as_safetensors
 
 NUM_GOLDEN_ROWS = 16
 
@@ -94,14 +94,13 @@ def _manifest(contents: Contents) -> Manifest:
 def _files(contents: Contents, manifest: Manifest) -> dict[str, bytes | Path]:
     """All but the manifest, by path inside the package."""
     experiment, golden = contents.experiment, _golden(contents)
-    scale = {"target_mean": repr(contents.target_mean), "target_scale": repr(contents.target_scale)}
     facts = card_facts(experiment, golden, contents.compressed.slices)
     files: dict[str, bytes | Path] = {
         EXPERIMENT_FILE: yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False).encode(),
         TRANSFORMS_FILE: contents.transforms.model_dump_json(indent=2).encode(),
         GOLDEN_FILE: golden.model_dump_json().encode(),
         CARD_FILE: model_card(manifest, facts).encode(),
-        WEIGHTS_FILE: _safetensors(contents.weights, scale),
+        WEIGHTS_FILE: as_safetensors(contents.weights, contents.target_mean, contents.target_scale),
         **contents.compressed.files,
     }
     if contents.train_rows is not None:
@@ -189,9 +188,3 @@ def _worst_first(slices: Sequence[SliceScore]) -> list[SliceScore]:
         return part.score if METRIC_MODES.get(part.metric.rpartition("/")[2]) == "min" else -part.score
 
     return sorted(slices, key=badness, reverse=True)
-
-
-def _safetensors(weights: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
-    # Cloned: safetensors refuses tensors that share memory, as tied weights do.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
-    return save_tensors(tensors, metadata=metadata)

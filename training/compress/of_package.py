@@ -1,12 +1,9 @@
 """The job of compressing a package again. Shape letters: N rows, M rows with a truth."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from training.compress.held_out import HeldOut
 from training.compress.job import Job, Kept
@@ -20,11 +17,11 @@ from training.data.served import as_served
 from training.errors import ConfigError, DataError
 from training.metric_names import METRIC_MODES
 from training.models import ModelInputs
-from training.package.byte_tokens import VOCAB_SIZE
 from training.package.errors import UserError
-from training.package.manifest import WEIGHTS_FILE, Manifest
+from training.package.manifest import BASELINE
 from training.package.read import Package
 from training.package.transforms import FeatureEncoder, encoder_inputs
+from training.stored_weights import StoredWeights, num_outputs_of, stored_weights
 
 FEWEST_ROWS = 20
 OTHER_PART = "other"  # rows that a person brought: scores on them must not stand as the package's own held-out ones
@@ -102,20 +99,19 @@ def _trained(
     tensors: Tensors, metric: str, code_path: str,
 ) -> tuple[Trained, bool]:  # fmt: skip
     """The trained model, and whether its module can be built again."""
-    manifest = package.manifest
-    weights = load_file(package.folder / WEIGHTS_FILE) if WEIGHTS_FILE in manifest.sha256 else {}
+    manifest, stored = package.manifest, stored_weights(package) or StoredWeights({})
     # Rows that were fitted otherwise would teach another model than the one that is served.
     usable = prepared if prepared is not None and prepared.facts.transforms == package.transforms else None
     of_model = experiment or Experiment.model_validate({"name": "package", "data": {"source": "-", "target": "-"}})
     trained = Trained(
-        experiment=of_model.model_copy(update={"compress": config}), weights=weights,
-        inputs=ModelInputs.of(package.transforms, _num_outputs(manifest)), task=manifest.task,
+        experiment=of_model.model_copy(update={"compress": config}), weights=stored.tensors,
+        inputs=ModelInputs.of(package.transforms, num_outputs_of(manifest)), task=manifest.task,
         metric=metric,
         example={name: values[:EXAMPLE_ROWS] for name, values in tensors.items()}, code_path=code_path, prepared=usable,
-        **_scale(package),
+        target_mean=stored.target_mean or 0.0, target_scale=stored.target_scale or 1.0,
     )  # fmt: skip
-    tells_scale = manifest.task != "regression" or "target_scale" in _scale(package)
-    if experiment is None or not weights or not tells_scale:
+    tells_scale = manifest.task != "regression" or stored.target_scale is not None
+    if experiment is None or not stored.tensors or not tells_scale:
         return replace(trained, prepared=None), False
     try:
         trained.module()
@@ -124,21 +120,8 @@ def _trained(
     return trained, True
 
 
-def _num_outputs(manifest: Manifest) -> int:
-    return VOCAB_SIZE if manifest.task == "language_modelling" else len(manifest.labels) or 1
-
-
-def _scale(package: Package) -> Mapping[str, float]:
-    """Of a regression, in which scale its module answers; packages of before format 3 do not say."""
-    if WEIGHTS_FILE not in package.manifest.sha256:
-        return {}
-    with safe_open(package.folder / WEIGHTS_FILE, framework="pt") as file:
-        notes = file.metadata() or {}
-    return {name: float(notes[name]) for name in ("target_mean", "target_scale") if name in notes}
-
-
 def _kept(package: Package) -> Kept:
     variants = package.manifest.variants
-    if not any(variant.name == "fp32" for variant in variants):
-        raise ConfigError(f"{package.folder} has no variant fp32, which other forms are made of and held against")
+    if not any(variant.name == BASELINE for variant in variants):
+        raise ConfigError(f"{package.folder} has no variant {BASELINE}, which other forms are made of and held against")
     return Kept(variants, {variant.file: (package.folder / variant.file).read_bytes() for variant in variants})
