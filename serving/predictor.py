@@ -1,6 +1,5 @@
 """A package as a callable: load it verified, replay its golden rows, predict."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from serving.errors import BadInput, NoKey
 from serving.protocol.inputs import check_names, inputs_from_records
 from serving.protocol.tensors import to_float32
 from serving.tensor_checks import checked
-from training.package.answers import outputs_of, plain, records_of
+from training.package.answers import answer_table, outputs_of, plain, records_of
 from training.package.errors import NoPiiKey, PackageError, UnreadableValue
 from training.package.machine import this_machine
 from training.package.manifest import InputSpec, Variant
@@ -132,16 +131,7 @@ class Predictor:
         Columns that the model does not take are ignored. Raises BadInput for a missing or unreadable column.
         """
         outputs = self.predict(inputs_of_table(table, self.manifest.inputs))
-        if not self.manifest.labels:
-            return pa.table(outputs)
-        columns: dict[str, Any] = {}
-        if self.manifest.task == "multilabel":
-            columns["labels"] = pa.array(map(json.loads, outputs["labels"]), pa.list_(pa.string()))
-        else:
-            columns["label"] = pa.array(outputs["label"].tolist(), pa.string())
-        for index, label in enumerate(self.manifest.labels):
-            columns[f"probability_{label}"] = outputs["probabilities"][:, index]
-        return pa.table(columns)
+        return answer_table(self.manifest.task, self.manifest.labels, outputs)
 
     def predict_records(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """One answer a record, see `training.package.answers.records_of`. Raises BadInput."""

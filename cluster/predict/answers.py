@@ -1,6 +1,5 @@
 """Lots of rows to tables of answers. Shape letters: N rows of a lot, K labels."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ from serving.predictor import ROWS_PER_CALL, TEXTS_PER_CALL, Predictor, inputs_o
 from serving.protocol.inputs import inputs_from_records
 from training.data.sources.words import listed
 from training.errors import ConfigError, DataError
-from training.package.answers import numbers_name
+from training.package.answers import answer_schema, answer_table
 from training.package.manifest import Task
 
 Arrays = Mapping[str, np.ndarray]
@@ -137,26 +136,6 @@ class Answering:
 class _Part:
     numbers: np.ndarray
     inputs: Arrays
-
-
-def answer_schema(task: Task, labels: tuple[str, ...]) -> pa.Schema:
-    """`label` or `labels` with one `probability_<label>` each, or the number."""
-    if not labels:
-        return pa.schema([(numbers_name(task), pa.float32())])
-    said = ("labels", pa.list_(pa.string())) if task == "multilabel" else ("label", pa.string())
-    return pa.schema([said, *((f"probability_{label}", pa.float32()) for label in labels)])
-
-
-def answer_table(task: Task, labels: tuple[str, ...], outputs: Arrays) -> pa.Table:
-    """Outputs as a table, one row a row."""
-    schema = answer_schema(task, labels)
-    if not labels:
-        return pa.table([pa.array(outputs[schema.names[0]], pa.float32())], schema=schema)
-    said = outputs[schema.names[0]].tolist()
-    first = pa.array([json.loads(text) for text in said] if task == "multilabel" else said, schema.field(0).type)
-    numbers_NK = outputs["probabilities"]
-    columns = [pa.array(np.ascontiguousarray(numbers_NK[:, k]), pa.float32()) for k in range(len(labels))]
-    return pa.table([first, *columns], schema=schema)
 
 
 def _spread(rows: pa.Table, numbers: np.ndarray, every: np.ndarray) -> pa.Table:

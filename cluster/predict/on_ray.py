@@ -21,7 +21,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import GetTimeoutError, RayError
 
 from cluster.errors import ClusterError
-from cluster.predict.answers import Answering, PackageModel, answer_schema
+from cluster.predict.answers import Answering, PackageModel
 from cluster.predict.output import Writer
 from cluster.predict.reading import Reading
 from cluster.predict.run import Pace, Step, Tally, require_answers
@@ -29,6 +29,7 @@ from cluster.predict.shipped import packed, unpacked_predictor
 from cluster.predict.source import Source
 from training.capacity import Request, require
 from training.errors import CapacityError, ConfigError, StorageError
+from training.package.answers import answer_schema
 from training.package.errors import UserError
 from training.package.read import read_manifest
 from training.package.values import as_objects

@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.cli import app
-from cluster.predict import as_csv, here
 from cluster.predict.wish import ByPackage, Wish, by_package
 from serving.predictor import Predictor
 from tests.cluster.predicting import (
@@ -65,13 +64,6 @@ def test_json_lines_are_answered_as_predict_records_does(tmp_path: Path, package
     write_lines(rows, tmp_path / "rows.jsonl")
     got = answer(package, tmp_path / "rows.jsonl", batch_rows=7)
     assert got.equals(Predictor.load(package).predict_table(rows).cast(got.schema))
-
-
-def test_few_rows_come_as_records_too(tmp_path: Path, package: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"age": 30, "hours": 40, "city": "Rome"}\n')
-    answers = here(tmp_path / "rows.jsonl", package)
-    assert answers == Predictor.load(package).predict_records([{"age": 30, "hours": 40, "city": "Rome"}])
-    assert as_csv(answers).splitlines()[0] == "label,probability_no,probability_yes"
 
 
 def test_a_csv_file_is_read_with_the_kinds_and_formats_of_training(tmp_path: Path) -> None:

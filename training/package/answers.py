@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from training.package.decision import answers
 from training.package.manifest import OutputSpec, Task
@@ -56,6 +57,26 @@ def outputs_of(
 def given(probability_NK: np.ndarray, threshold: float | None) -> np.ndarray:
     """Which labels are given, (N, K) bool. Compared in float32, as the probabilities are."""
     return np.asarray(probability_NK >= np.float32(GIVEN_FROM if threshold is None else threshold))
+
+
+def answer_schema(task: Task, labels: tuple[str, ...]) -> pa.Schema:
+    """`label` or `labels` with one `probability_<label>` each, or the number."""
+    if not labels:
+        return pa.schema([(numbers_name(task), pa.float32())])
+    said = ("labels", pa.list_(pa.string())) if task == "multilabel" else ("label", pa.string())
+    return pa.schema([said, *((f"probability_{label}", pa.float32()) for label in labels)])
+
+
+def answer_table(task: Task, labels: tuple[str, ...], outputs: Mapping[str, np.ndarray]) -> pa.Table:
+    """Outputs as a table, one row a row."""
+    schema = answer_schema(task, labels)
+    if not labels:
+        return pa.table([pa.array(outputs[schema.names[0]], pa.float32())], schema=schema)
+    said = outputs[schema.names[0]].tolist()
+    first = pa.array([json.loads(text) for text in said] if task == "multilabel" else said, schema.field(0).type)
+    numbers_NK = outputs["probabilities"]
+    columns = [pa.array(np.ascontiguousarray(numbers_NK[:, k]), pa.float32()) for k in range(len(labels))]
+    return pa.table([first, *columns], schema=schema)
 
 
 def records_of(outputs: Mapping[str, np.ndarray], labels: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 from sklearn import metrics as sk
 from torch import nn
 
-from cluster.predict import as_csv, here
+from cluster.predict.wish import ByPackage, Wish, by_package
 from serving.predictor import Predictor
 from serving.protocol.model import ModelHandler, ModelInfo
 from tests.training.tasks.way import QUICK, packaged
@@ -146,9 +146,9 @@ def test_records_tables_and_files_say_the_same(packed: Any, tmp_path: Path) -> N
     columns = predictor.predict_table(table)
     assert columns["labels"].to_pylist() == [answer["labels"] for answer in answers]
     pq.write_table(table.select(["x", "y", "z"]), tmp_path / "rows.parquet")
-    from_file = here(tmp_path / "rows.parquet", work.run.package)
-    assert from_file == answers
-    assert as_csv(from_file).splitlines()[0] == "labels,probability_blue,probability_green,probability_red"
+    wish = Wish(str(tmp_path / "rows.parquet"), str(tmp_path / "answers.parquet"))
+    by_package(wish, ByPackage(work.run.package), lambda *_: None, lambda _: None)
+    assert pq.read_table(tmp_path / "answers.parquet").equals(columns)
 
 
 def test_a_golden_row_that_says_other_labels_than_its_probabilities_is_refused(packed: Any) -> None:
