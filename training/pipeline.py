@@ -31,7 +31,7 @@ from training.package.signature import signing_key
 from training.packing import Contents, build_package, pick_golden_rows
 from training.progress import Progress
 from training.provenance import FILE as PROVENANCE_FILE
-from training.provenance import provenance_of, versions
+from training.provenance import Provenance, provenance_of, versions
 from training.run_folder import RunFolder
 from training.run_record import BY_HAND
 from training.search.extend import no_more_than_there_are
@@ -66,6 +66,11 @@ class Work:
         """Whether the data is to be read before anything else: it was not yet, or its files are not those of before."""
         earlier = self.run.journal.last("data")
         return earlier is None or files_changed(earlier.get("sources", []), self.experiment.data)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What this execution depends on beside experiment and data; asked for once, as git and the driver answer."""
+        return provenance_of(self.experiment, self.code_path)
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -146,14 +151,15 @@ def working(
     run = RunFolder.of(experiment)
     with run.alone(told=progress.note):
         run.open(experiment)
-        provenance = provenance_of(experiment, code_path).model_dump(mode="json")
+        work = Work(experiment, run, progress, code_path, accepts_changed_data)
+        provenance = work.provenance.model_dump(mode="json")
         run.write_json(PROVENANCE_FILE, provenance)
         run.journal.append(
             "started", command=command, versions=provenance["versions"], machine=describe_machine(),
             code_path=code_path, provenance=provenance,
         )  # fmt: skip
         try:
-            yield Work(experiment, run, progress, code_path, accepts_changed_data)
+            yield work
         except UserError as error:
             run.journal.append("failed", stage=command, message=str(error))
             raise
@@ -359,7 +365,7 @@ def _package(
 
 
 def _lineage(work: Work, prepared: Prepared, trial: str) -> Lineage:
-    provenance = provenance_of(work.experiment, work.code_path)
+    provenance = work.provenance
     return Lineage(
         run=work.experiment.name, trial=None if trial == OWN else trial, data_fingerprint=prepared.facts.fingerprint,
         num_rows=_num_rows(prepared), data_sources=tuple(asdict(source) for source in prepared.sources),

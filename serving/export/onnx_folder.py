@@ -7,8 +7,7 @@ import onnx
 
 from training.package.exported import NotExported, about, replay, whole_folder, write_about
 from training.package.machine import this_machine
-from training.package.manifest import Manifest, Variant
-from training.package.pick import BASELINE
+from training.package.manifest import BASELINE, Manifest, Variant
 from training.package.read import load_package
 from training.package.runtime import VariantRunner, why_not_here
 

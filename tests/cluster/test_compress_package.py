@@ -16,6 +16,7 @@ from cluster.compress_package import Wanted, compress_package, settings_of, stor
 from cluster.place import Place
 from serving.predictor import Predictor
 from serving.registry import Registry
+from tests.journeys.commands import manta
 from training.errors import ConfigError, DataError
 from training.package.errors import UserError
 from training.package.manifest import FORMAT_VERSION
@@ -79,8 +80,8 @@ def test_once_more_on_the_same_machine_there_is_one_comparison(homes: Path, rows
 
 
 def test_its_weights_can_be_pruned_where_its_own_data_is_there(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["compress", str(_experiment(tmp_path)), "--quiet"])
-    assert result.exit_code == 0, result.output
+    result = manta("compress", _experiment(tmp_path), "--quiet", cwd=tmp_path)  # it starts a Ray of its own
+    assert result.returncode == 0, result.stderr
     package = tmp_path / "runs" / "flowers" / "package"
     assert result.stdout.strip() == str(package)
     options = ["--set", "prune.sparsity=[0.5]", "--set", "prune.epochs=1", "--set", "forms=[]"]

@@ -12,14 +12,14 @@ from training.compress.gate.choose import Decision, choose, loss
 from training.compress.gate.quality import Judge
 from training.compress.gate.slice_scores import slice_scores_of
 from training.compress.job import CompressResult, Job
-from training.compress.making import BASELINE, Maker, content_of
+from training.compress.making import Maker, content_of
 from training.compress.measure.price import usd_per_million
 from training.compress.recipe import FP32, Recipe
 from training.compress.site import site_of
 from training.compress.tasks import Measured, Measuring, measure
 from training.compress_config import LabelTarget
 from training.event_text import listed
-from training.package.manifest import Comparison, Cost, Variant
+from training.package.manifest import BASELINE, Comparison, Cost, Quality, Variant
 from training.progress import Progress
 
 FP32_TOLERANCE = 1e-4  # other CPUs sum in another order; 100 times what was seen between AVX2 and AVX-512
@@ -53,6 +53,8 @@ class _Compression:
         self._baseline = BASELINE
         self._found: Measured | None = None
         self._candidates: list[Candidate] = []
+        self._scores: dict[str, dict[str, float]] = {}  # all of them, by form
+        self._qualities: dict[str, Quality] = {}  # against the baseline, by form
         self._elsewhere: dict[str, str] = {}  # forms of the package that do not run here, and why
 
     def result(self) -> CompressResult:
@@ -78,6 +80,7 @@ class _Compression:
         on_device = Recipe((), FP32, "torch", "cuda").name
         self._baseline = on_device if on_device in self._found.scores else BASELINE
         self._judge()
+        self._weigh()
 
     def _leave_out(self, name: str, reason: str) -> None:
         """A new form that does not run is none; one that a package has stays, unmeasured here."""
@@ -105,7 +108,7 @@ class _Compression:
             again = self._measured([self._candidates[0].variant, *near], with_scores=False)
             assert self._found is not None
             self._found = _joined(self._found, again)
-            self._judge()
+            self._weigh()
         return frozenset(variant.name for variant in near)
 
     def _is_near(self, one: Candidate, others: Sequence[Candidate]) -> bool:
@@ -127,21 +130,28 @@ class _Compression:
         return found
 
     def _judge(self) -> None:
-        """What is known of each form, the baseline first."""
-        found, config = self._found, self._config
+        """Hold forms that are new against the baseline; what one loses does not change when it is timed again."""
+        found, job = self._found, self._job
         assert found is not None
-        judge = Judge(
-            self._job.held_out, found.scores[self._baseline], self._job.metric, self._job.mode, config.slice_drop
-        )  # fmt: skip
-        known = {each.name: each.variant.quality for each in self._candidates}
+        new = [name for name in self._measured_names if name not in self._scores]
+        self._scores |= {name: job.held_out.scores_of(found.scores[name]) for name in new}
+        judge = Judge(job.held_out, found.scores[self._baseline], job.metric, job.mode, self._config.slice_drop)
+        self._qualities |= {name: judge.quality(found.scores[name]) for name in new if name != self._baseline}
+
+    @property
+    def _measured_names(self) -> list[str]:
+        """The baseline first, and the others that run here."""
         others = [name for name in self._forms.variants if name not in (self._baseline, *self._elsewhere)]
-        self._candidates = []
-        for name in (self._baseline, *others):
-            quality = None
-            if name != self._baseline:
-                quality = known.get(name) or judge.quality(found.scores[name])
-            variant = self._forms.variants[name].model_copy(update={"quality": quality})
-            self._candidates.append(Candidate(variant, self._cost(found, name)))
+        return [self._baseline, *others]
+
+    def _weigh(self) -> None:
+        """What is known of each form, the baseline first."""
+        found, variants = self._found, self._forms.variants
+        assert found is not None
+        self._candidates = [
+            Candidate(variants[name].model_copy(update={"quality": self._qualities.get(name)}), self._cost(found, name))
+            for name in self._measured_names
+        ]
 
     def _cost(self, found: Measured, name: str) -> Cost:
         price, latency = self._config.usd_per_hour, found.latency[name]
@@ -184,10 +194,9 @@ class _Compression:
         )  # fmt: skip
 
     def _noted(self, candidate: Candidate, decision: Decision, found: Measured) -> Variant:
-        variant, held_out = candidate.variant, self._job.held_out
-        scores = held_out.scores_of(found.scores[variant.name])
+        variant, part = candidate.variant, self._job.held_out.part
         return variant.model_copy(update={
-            "metrics": {f"{held_out.part}/{name}": score for name, score in scores.items()},
+            "metrics": {f"{part}/{name}": score for name, score in self._scores[variant.name].items()},
             "latency": candidate.cost.latency,
             "tolerance": self._tolerance(variant, found),
             # The fp32 form for ONNX Runtime is what answers where no other can.
@@ -211,11 +220,6 @@ class _Compression:
         measured = float(np.abs(scores - exact).max()) / unit
         return unit * min(max(measured, ROUNDED_TOLERANCE), MAX_ROUNDED_TOLERANCE) + resolution
 
-    def _scores(self, found: Measured) -> dict[str, float]:
-        """Of what had to be kept, by form."""
-        held_out, metric = self._job.held_out, self._job.metric
-        return {each.name: held_out.scores_of(found.scores[each.name])[metric] for each in self._candidates}
-
     def _comparison(self, decision: Decision, found: Measured) -> Comparison:
         config = self._config
         target = config.target
@@ -224,8 +228,10 @@ class _Compression:
             at=datetime.now(UTC).isoformat(timespec="seconds"), machine=found.machine, target=words,
             objective=config.objective, batch_size=config.batch_size, num_threads=self._job.num_threads,
             usd_per_hour=config.usd_per_hour, baseline=self._baseline,
-            metric=f"{self._job.held_out.part}/{self._job.metric}", scores=self._scores(found),
-            qualities={each.name: each.variant.quality for each in self._candidates if each.variant.quality},
+            metric=f"{self._job.held_out.part}/{self._job.metric}",
+            scores={name: self._scores[name][self._job.metric] for name in self._measured_names},
+            # Of a new form it stands with the form.
+            qualities={name: found for name, found in self._qualities.items() if name in self._job.kept.names},
             costs={each.name: each.cost for each in self._candidates}, passed=decision.passed, front=decision.front,
             notes=decision.notes | {name: f"not measured here: {why}" for name, why in self._elsewhere.items()},
             chosen=decision.chosen, reason=decision.reason, ranking=decision.ranking,

@@ -2,13 +2,14 @@
 
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from training.compress.forms.weights import weights_quantized_fraction
 from training.compress.job import Job
-from training.compress.learned.around import Base, num_weights
+from training.compress.learned.around import Base
 from training.compress.learned.prune import pruned_name
 from training.compress.recipe import FP32, Learn, Recipe, learned, recipes_of
 from training.compress.site import Site, site_of
@@ -16,8 +17,6 @@ from training.compress.tasks import Left, Made, learn, made_of, make
 from training.event_text import listed
 from training.package.manifest import Variant
 from training.progress import Progress
-
-BASELINE = Recipe().name
 
 
 @dataclass
@@ -41,7 +40,8 @@ class Maker:
 
     def __init__(self, job: Job, progress: Progress, site: Site) -> None:
         self._job, self._config, self._progress, self._site = job, job.config, progress, site
-        self._trained, self._calibration = site.share(job.trained), site.share(job.calibration)
+        # Formats are made without data; it would travel to every node for nothing.
+        self._trained, self._calibration = site.share(replace(job.trained, prepared=None)), site.share(job.calibration)
         self._models: dict[tuple[str, ...], Made] = {}
         self.forms = Forms(
             {variant.name: variant for variant in job.kept.variants}, dict(job.kept.files), {}
@@ -103,11 +103,7 @@ class Maker:
             assert kept is not None, "there is a module or a file"
             return Made((), kept)
         model = self._job.trained.module()
-        if kept is not None:
-            from ray import cloudpickle  # noqa: PLC0415  # only where a package is compressed again
-
-            return Made((), kept, cloudpickle.dumps(model), num_weights(model))
-        return made_of(self._job.trained, Base(model))
+        return made_of(self._job.trained, Base(model), onnx=kept)
 
     def _learn(self, wanted: Sequence[Learn], start: Made | None = None) -> None:
         if not wanted:
@@ -117,7 +113,7 @@ class Maker:
             self.forms.not_made |= {name_of(each, self._job): reason for each in wanted}
             return
         site = site_of(self._config, learns=True)
-        trained = self._trained if isinstance(site, type(self._site)) else site.share(self._job.trained)
+        trained = site.share(self._job.trained)
         self._progress.step(0, len(wanted), f"training {listed([name_of(each, self._job) for each in wanted])}")
         device: Literal["cpu", "cuda"] = "cuda" if self._config.device == "gpu" else "cpu"
         calls = [(trained, each, start, device) for each in wanted]
@@ -129,7 +125,9 @@ class Maker:
                 self._models[made.steps] = made
 
     def _recipes(self, steps: Collection[str]) -> list[Recipe]:
-        found = recipes_of(tuple(steps), self._config, has_openvino=has_openvino(), has_gpu=self._job.can_rebuild)
+        found = recipes_of(
+            tuple(steps), self._config, has_openvino=find_spec("openvino") is not None, has_module=self._job.can_rebuild
+        )
         return [recipe for recipe in found if recipe.name not in self.forms.variants]
 
     def _make(self, recipes: Sequence[tuple[tuple[str, ...], Recipe]]) -> None:
@@ -176,13 +174,6 @@ def name_of(wanted: Learn, job: Job) -> str:
     pruned = pruned_name(prune.kind, wanted.sparsity) if prune and wanted.sparsity is not None else ""
     other = "qat" if wanted.rounds else ("taught" if pruned else "distilled") if wanted.distils else ""
     return "+".join(part for part in (pruned, other) if part)
-
-
-def has_openvino() -> bool:
-    """Whether it is installed."""
-    import importlib.util  # noqa: PLC0415
-
-    return importlib.util.find_spec("openvino") is not None
 
 
 def _quantized(content: bytes, file: str) -> float:

@@ -62,11 +62,11 @@ def learned(config: CompressConfig) -> tuple[Learn, ...]:
     return tuple(wanted)
 
 
-def recipes_of(steps: Sequence[str], config: CompressConfig, *, has_openvino: bool, has_gpu: bool) -> list[Recipe]:
+def recipes_of(steps: Sequence[str], config: CompressConfig, *, has_openvino: bool, has_module: bool) -> list[Recipe]:
     """All forms of one model. The first is its fp32 form for ONNX Runtime, which the others are made from."""
     found = [Recipe(tuple(steps))]
     if config.device == "gpu":
-        if has_gpu:
+        if has_module:  # torch forms are made of the module, not of ONNX
             found += [Recipe(tuple(steps), form, "torch", "cuda") for form in (FP32, *config.formats)]
         return found
     found += [Recipe(tuple(steps), form) for form in config.formats if form != "bf16"]

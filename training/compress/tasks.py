@@ -111,15 +111,19 @@ def export(trained: Trained, model: nn.Module, path: Path) -> None:
     )  # fmt: skip
 
 
-def made_of(trained: Trained, base: Base, tried: Sequence[Mapping[str, Any]] = ()) -> Made:
-    """A model with its fp32 form. Raises ExportFailed."""
-    with scratch() as folder:
-        path = folder / "model.onnx"
-        export(trained, base.model, path)
-        return Made(
-            base.steps, path.read_bytes(), cloudpickle.dumps(base.model), num_weights(base.model),
-            base.validation_score, tuple(dict(each) for each in tried),
-        )  # fmt: skip
+def made_of(
+    trained: Trained, base: Base, tried: Sequence[Mapping[str, Any]] = (), onnx: bytes | None = None
+) -> Made:  # fmt: skip
+    """A model with its fp32 form, which is exported where it is not given. Raises ExportFailed."""
+    if onnx is None:
+        with scratch() as folder:
+            path = folder / "model.onnx"
+            export(trained, base.model, path)
+            onnx = path.read_bytes()
+    return Made(
+        base.steps, onnx, cloudpickle.dumps(base.model), num_weights(base.model), base.validation_score,
+        tuple(dict(each) for each in tried),
+    )  # fmt: skip
 
 
 def learn(trained: Trained, wanted: Learn, start: Made | None, device: Literal["cpu", "cuda"]) -> Made | Left:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from training.package.manifest import Comparison, Variant
-
-BASELINE = "fp32"  # answers wherever no other can, and is offered for that
+from training.package.manifest import BASELINE, Comparison, Variant
 
 
 def as_compared(variants: Sequence[Variant], comparison: Comparison | None) -> tuple[Variant, ...]:
@@ -21,7 +19,7 @@ def _as_compared(variant: Variant, comparison: Comparison) -> Variant:
     scores = {comparison.metric: comparison.scores[name]} if name in comparison.scores else {}
     return variant.model_copy(update={
         "metrics": variant.metrics | scores,
-        "quality": comparison.qualities.get(name),
+        "quality": comparison.qualities.get(name, variant.quality),
         "offered": name in comparison.passed or name == BASELINE,
         "note": comparison.notes.get(name, variant.note),
     })  # fmt: skip

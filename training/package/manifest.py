@@ -18,6 +18,7 @@ WEIGHTS_FILE = "weights.safetensors"
 REFERENCE_FILE = "reference.json"  # optional: packages of older versions have none
 SIGNATURE_FILE = "signature.json"  # optional; the only file beside the manifest that this has no digest of
 
+BASELINE = "fp32"  # the model as trained for ONNX Runtime: every package has it, and it answers where no other can
 Runtime = Literal["onnxruntime", "openvino", "torch"]
 Task = Literal["classification", "regression", "multilabel", "language_modelling"]
 

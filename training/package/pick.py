@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from training.package.errors import PackageError
 from training.package.machine import Machine
-from training.package.manifest import Comparison, Manifest, Variant
+from training.package.manifest import BASELINE, Comparison, Manifest, Variant
 
-BASELINE = "fp32"
 _OF_HALF = ("avx512_bf16", "avx512_fp16", "amx_bf16", "bf16")  # they do nothing for whole numbers
 WhyNot = Callable[[Variant], str]  # why a variant cannot run here; empty where it can
 

@@ -22,6 +22,7 @@ from training.model_config import MlpConfig
 from training.models import build_model
 from training.models.attention import Block, BlockShape
 from training.package.manifest import Task
+from training.package.runtime import VariantRunner
 
 OF_LINES = {**KINDS, "mlp_of_pictures": (MlpConfig(hidden=(64,)), DIGIT), "language_model": LANGUAGE_MODEL}
 REST = [kind for kind in OF_LINES if kind not in ("convnet", "ft_transformer")]  # each export takes seconds
@@ -64,6 +65,7 @@ def test_a_pruned_model_is_exported(kind: str, members: EnsembleConfig | None, t
     _prune_units(model, 0.5, tensors_of(inputs, 8))
     rows, task = as_exported(kind)
     export_onnx(model, rows, task=task, target_mean=0.0, target_scale=1.0, path=tmp_path / "m.onnx")
+    assert len(VariantRunner(tmp_path / "m.onnx")(rows)) == len(next(iter(rows.values())))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OF_LINES if kind != "language_model"])
