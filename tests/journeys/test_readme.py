@@ -61,13 +61,16 @@ def run(copy: Path, *command: str) -> str:
 @pytest.mark.slow
 @pytest.mark.own_cluster
 def test_readme_blocks_run_in_order(copy: Path) -> None:
-    first, local, curve, evaluate, job, http = blocks("sh")
+    first, local, smaller, curve, evaluate, job, http = blocks("sh")
     (python,) = blocks("python")
     said = run(copy, "bash", "-c", PREAMBLE + first)
     score = re.search(r"test/accuracy\s+(\d\.\d+)", said)
     assert score, said
     assert float(score[1]) >= 0.97
     assert "finished" in run(copy, "bash", "-c", PREAMBLE + local)
+    said = run(copy, "bash", "-c", PREAMBLE + smaller)
+    assert "wine@1 is the package as it was" in said, said
+    assert (copy / "wine-onnx" / "model.onnx").exists()
     assert "'label'" in run(copy, sys.executable, "-c", python)
     said = run(copy, "bash", "-c", PREAMBLE + curve)
     assert "Gap:" in said or "nothing is wrong" in said, said
